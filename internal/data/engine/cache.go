@@ -1,0 +1,83 @@
+package engine
+
+// reservation is held by the one action that computes a cached result; the others wait for it.
+type reservation struct {
+	holder  *Action
+	waiters []*Action
+}
+
+func (s *State) ask(a *Action) {
+	lookup := Lookup{ID: a.ID()}
+	if a.CacheKey != "" && !a.Run.OverwriteCache {
+		lookup.CacheKey, lookup.CacheMaxAge = a.CacheKey, a.Task.CacheMaxAge
+	}
+	if s.recoverable(a) {
+		lookup.RecoverFrom = a.Run.RecoverFrom
+	}
+	a.Wait = WaitLookup
+	s.mark(a)
+	s.schedule(a)
+	s.effect(lookup)
+}
+
+func (s *State) lookupDone(in LookupDone) {
+	a := s.Find(in.ID)
+	if a == nil || a.Wait != WaitLookup {
+		return // aborted meanwhile, or answered twice
+	}
+	switch {
+	case in.Recovered != nil && s.recoverable(a):
+		a.From, a.OutputURI, a.Value = in.Recovered, in.Recovered.OutputURI, in.Recovered.Value
+		s.finish(a, PhaseRecovered)
+		return
+	case in.Hit != nil:
+		a.CacheStatus, a.From, a.OutputURI = CacheHit, in.Hit, in.Hit.OutputURI
+		a.Started = s.now
+		s.finish(a, PhaseSucceeded)
+		return
+	}
+	if a.CacheKey != "" {
+		a.CacheStatus = CacheMiss
+		if a.Run.OverwriteCache {
+			a.CacheStatus = CacheSkipped
+		}
+		if a.Task.Serialize && !s.reserve(a) {
+			a.Phase, a.Wait = PhaseWaiting, WaitReservation
+			s.mark(a)
+			s.schedule(a)
+			return
+		}
+	}
+	s.proceed(a)
+}
+
+// reserve makes a the one that computes its cache key, or puts it in the queue of those that wait.
+func (s *State) reserve(a *Action) bool {
+	r := s.reservations[a.CacheKey]
+	if r == nil {
+		s.reservations[a.CacheKey] = &reservation{holder: a}
+		a.reserved = true
+		return true
+	}
+	if r.holder == a {
+		return true
+	}
+	r.waiters = append(r.waiters, a)
+	return false
+}
+
+// release lets those that waited ask again: after a success they all hit, after a failure the first to ask computes.
+func (s *State) release(a *Action) {
+	if !a.reserved {
+		return
+	}
+	a.reserved = false
+	r := s.reservations[a.CacheKey]
+	delete(s.reservations, a.CacheKey)
+	for _, w := range r.waiters {
+		if w.Phase == PhaseWaiting && w.Wait == WaitReservation {
+			w.Phase = PhaseQueued
+			s.ask(w)
+		}
+	}
+}

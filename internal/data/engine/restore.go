@@ -1,0 +1,73 @@
+package engine
+
+// Restore puts an unfinished run back into an empty state, from its rows: actions in an order in which parents come before
+// their children. The effects that were under way are derived again.
+func (s *State) Restore(now Time, run *Run, actions []*Action) {
+	if now > s.now {
+		s.now = now
+	}
+	s.addRun(run)
+	for _, a := range actions {
+		a.Run, a.readyIndex, a.timerIndex = run, -1, -1
+		s.attach(a, run.open[a.ParentName])
+		if a.ParentName == "" {
+			run.root = a
+		}
+	}
+	// Those that execute first: they hold the slots and the reservations.
+	for _, a := range actions {
+		if a.Phase == PhaseInitializing || a.Phase == PhaseRunning {
+			s.resume(a)
+		}
+	}
+	for _, a := range actions {
+		if a.Phase != PhaseInitializing && a.Phase != PhaseRunning {
+			s.requeue(a)
+		}
+	}
+	// A child whose parent ended in the same moment as the plane.
+	for _, a := range actions {
+		if a.ParentName != "" && a.parent == nil && !a.Phase.Terminal() {
+			s.abort(a, "its parent "+a.ParentName+" has ended", "")
+		}
+	}
+	if run.Aborting && run.root != nil {
+		s.abort(run.root, run.AbortReason, run.AbortedBy)
+	}
+	s.admit()
+}
+
+func (s *State) resume(a *Action) {
+	if a.CacheKey != "" && a.Task.Serialize && s.reservations[a.CacheKey] == nil {
+		s.reserve(a)
+	}
+	switch a.Task.Builtin {
+	case BuiltinSleep:
+	case BuiltinEcho, BuiltinFunction:
+		s.effect(RunBuiltin{ID: a.AttemptID(), RunID: a.Run.ID, Task: a.Task, InputURI: a.InputURI, OutputBase: a.OutputBase})
+	default:
+		s.take(a)
+		s.effect(StartAttempt{
+			ID: a.AttemptID(), RunID: a.Run.ID, Task: a.Task, InputURI: a.InputURI, OutputBase: a.OutputBase,
+			Resumed: true, Running: a.Phase == PhaseRunning,
+		})
+	}
+	if a.Stop != StopNone {
+		s.effect(StopAttempt{ID: a.AttemptID(), Cause: a.Stop})
+	}
+	s.schedule(a)
+}
+
+func (s *State) requeue(a *Action) {
+	switch {
+	case a.Kind == KindCondition:
+		s.schedule(a)
+	case a.Wait == WaitBackoff:
+		s.schedule(a)
+	case a.Attempt > 1:
+		s.proceed(a) // what could be taken over was asked for before the first attempt
+	default:
+		a.Phase = PhaseQueued
+		s.begin(a)
+	}
+}
