@@ -428,8 +428,11 @@ func (x *Welcome) GetHeartbeatMs() int64 {
 
 // Events are sent in the order of their numbers.
 type Events struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Events        []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Events []*Event               `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Every change up to this number has been sent: at least the number of the last event, more when the plane has nothing
+	// else up to there.
+	Through       int64 `protobuf:"varint,2,opt,name=through,proto3" json:"through,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -469,6 +472,13 @@ func (x *Events) GetEvents() []*Event {
 		return x.Events
 	}
 	return nil
+}
+
+func (x *Events) GetThrough() int64 {
+	if x != nil {
+		return x.Through
+	}
+	return 0
 }
 
 // EventsApplied says that the control plane has stored everything up to the cursor for good.
@@ -669,9 +679,10 @@ const file_biplane_link_v1_link_proto_rawDesc = "" +
 	"\bbegan_at\x18\x02 \x01(\x03B\x04\xc8\xf3\x18\x02R\abeganAt\"P\n" +
 	"\aWelcome\x12\x1c\n" +
 	"\x06cursor\x18\x01 \x01(\x03B\x04\xc8\xf3\x18\x02R\x06cursor\x12'\n" +
-	"\fheartbeat_ms\x18\x02 \x01(\x03B\x04\xc8\xf3\x18\x02R\vheartbeatMs\">\n" +
+	"\fheartbeat_ms\x18\x02 \x01(\x03B\x04\xc8\xf3\x18\x02R\vheartbeatMs\"^\n" +
 	"\x06Events\x124\n" +
-	"\x06events\x18\x01 \x03(\v2\x16.biplane.link.v1.EventB\x04\xc8\xf3\x18\x02R\x06events\"-\n" +
+	"\x06events\x18\x01 \x03(\v2\x16.biplane.link.v1.EventB\x04\xc8\xf3\x18\x02R\x06events\x12\x1e\n" +
+	"\athrough\x18\x02 \x01(\x03B\x04\xc8\xf3\x18\x02R\athrough\"-\n" +
 	"\rEventsApplied\x12\x1c\n" +
 	"\x06cursor\x18\x01 \x01(\x03B\x04\xc8\xf3\x18\x02R\x06cursor\"F\n" +
 	"\bCommands\x12:\n" +

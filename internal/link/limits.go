@@ -1,0 +1,38 @@
+package link
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// Bounds of the link. An event is at most about 6 KiB after Scrub, so a full batch is below maxMessage.
+const (
+	batchEvents    = 512     // events in one message, one transaction of the control plane
+	windowBatches  = 2       // batches not yet acknowledged: one being stored, one on the way
+	commandBatch   = 100     // commands in one message
+	maxMessage     = 4 << 20 // bytes of one message, either way
+	welcomeTimeout = 15 * time.Second
+	silentBeats    = 3 // heartbeats missed before a link counts as broken
+
+	// DefaultHeartbeat is how often each side says something.
+	DefaultHeartbeat = 5 * time.Second
+	minHeartbeat     = 10 * time.Millisecond
+	maxHeartbeat     = time.Minute
+)
+
+// jittered is d, give or take a fifth, so that a thousand planes do not speak in chorus.
+func jittered(d time.Duration) time.Duration {
+	return d - d/5 + rand.N(2*d/5+1)
+}
+
+// backoff says how long to wait before the n-th try in a row, n from 0: full jitter below a doubling bound.
+func backoff(n int, first, most time.Duration) time.Duration {
+	bound := first
+	for range n {
+		if bound *= 2; bound >= most {
+			bound = most
+			break
+		}
+	}
+	return rand.N(bound + 1)
+}
