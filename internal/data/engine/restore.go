@@ -1,18 +1,33 @@
 package engine
 
-// Restore puts an unfinished run back into an empty state, from its rows: actions in an order in which parents come before
-// their children. The effects that were under way are derived again.
+// Restore puts an unfinished run back into the state, from its rows: actions in the order of their creation. The effects
+// that were under way are derived again.
 func (s *State) Restore(now Time, run *Run, actions []*Action) {
 	if now > s.now {
 		s.now = now
 	}
 	s.addRun(run)
+	byName := make(map[string]*Action, len(actions))
 	for _, a := range actions {
 		a.Run, a.readyIndex, a.timerIndex = run, -1, -1
-		s.attach(a, run.open[a.ParentName])
+		byName[a.Name] = a
+	}
+	var attach func(*Action) // parents first, whatever the order of rows written in one moment
+	attach = func(a *Action) {
+		if run.open[a.Name] != nil {
+			return
+		}
+		parent := byName[a.ParentName]
+		if parent != nil {
+			attach(parent)
+		}
+		s.attach(a, parent)
 		if a.ParentName == "" {
 			run.root = a
 		}
+	}
+	for _, a := range actions {
+		attach(a)
 	}
 	// Those that execute first: they hold the slots and the reservations.
 	for _, a := range actions {

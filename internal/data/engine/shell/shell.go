@@ -1,0 +1,367 @@
+package shell
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"biplane.dev/biplane/internal/data/engine"
+	"biplane.dev/biplane/internal/data/journal"
+	"biplane.dev/biplane/internal/fault"
+	"biplane.dev/biplane/internal/names"
+	"biplane.dev/biplane/internal/store"
+)
+
+// World carries out effects. Calls come from the loop, in order, and must not block: slow work is done by the World's own
+// goroutines, which report through Shell.Tell.
+type World interface {
+	Start(engine.StartAttempt)
+	Stop(engine.StopAttempt)
+	Forget(engine.ForgetAttempt)
+	Builtin(engine.RunBuiltin)
+	Webhook(engine.PostWebhook)
+	// Readable says whether the outputs that a cache entry points to are still there. It may block; it is called from
+	// the lookup workers.
+	Readable(ctx context.Context, outputURI string) bool
+}
+
+// Config of a shell.
+type Config struct {
+	Engine     engine.Config
+	MaxPending int // requests that wait for the loop; more are refused with KindExhausted
+	Log        *slog.Logger
+	Task       func(digest string, spec []byte) (*engine.Task, error)
+	Now        func() time.Time
+}
+
+// Shell owns the engine's state.
+type Shell struct {
+	config  Config
+	journal *journal.Journal
+	world   World
+	inbox   *inbox
+	lookups *lookups
+	state   *engine.State
+
+	known  map[string]bool // digests of specifications that are in the journal
+	Stats  Stats
+	closed chan struct{}
+}
+
+// Stats counts what the loop did, for metrics; read it through Inspect.
+type Stats struct {
+	Batches, Inputs, FailedCommits, Rows uint64
+	CommitTime                           time.Duration
+}
+
+// New makes a shell; Run starts it.
+func New(config Config, j *journal.Journal, world World) *Shell {
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	s := &Shell{config: config, journal: j, world: world, inbox: newInbox(config.MaxPending), known: map[string]bool{}, closed: make(chan struct{})}
+	s.lookups = newLookups(s, 8)
+	return s
+}
+
+// request is an input with someone who waits for the answer.
+type request struct {
+	input engine.Input
+	specs journal.Specs
+	reply chan engine.Reply
+}
+
+// Do submits a request and waits until it is committed or refused. When ctx ends first the request may still be applied; repeating
+// it is safe, since every request is idempotent by name.
+func (s *Shell) Do(ctx context.Context, input engine.Input, specs journal.Specs) (engine.Reply, error) {
+	r := &request{input: input, specs: specs, reply: make(chan engine.Reply, 1)}
+	if !s.inbox.ask(r) {
+		return engine.Reply{}, fault.New(fault.KindExhausted, "the data plane has more requests waiting than it takes; try again in a moment")
+	}
+	select {
+	case reply := <-r.reply:
+		return reply, reply.Err
+	case <-ctx.Done():
+		return engine.Reply{}, ctx.Err()
+	case <-s.closed:
+		return engine.Reply{}, fault.New(fault.KindUnavailable, "the data plane is shutting down; try again")
+	}
+}
+
+// Tell gives the loop something that happened. It never blocks and never refuses: there is at most one outstanding effect
+// for each action in memory.
+func (s *Shell) Tell(input engine.Input) { s.inbox.tell(input) }
+
+// Inspect runs fn on the state, between two steps.
+func (s *Shell) Inspect(ctx context.Context, fn func(*engine.State, Stats)) error {
+	done := make(chan struct{})
+	s.inbox.tell(inspection{fn: func(state *engine.State) { fn(state, s.Stats); close(done) }})
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.closed:
+		return fault.New(fault.KindUnavailable, "the data plane is shutting down; try again")
+	}
+}
+
+type inspection struct {
+	engine.Tick
+	fn func(*engine.State)
+}
+
+// Restore reads the journal and derives the effects that were under way. It is called once, before Run.
+func (s *Shell) Restore(ctx context.Context) error {
+	open, nextRunID, err := s.journal.Load(ctx, s.config.Task)
+	if err != nil {
+		return err
+	}
+	s.state = engine.New(s.config.Engine, nextRunID)
+	now := engine.At(s.config.Now())
+	for _, run := range open {
+		s.state.Restore(now, run.Run, run.Actions)
+	}
+	return nil
+}
+
+// Run is the loop. It returns when ctx is done.
+func (s *Shell) Run(ctx context.Context) {
+	defer close(s.closed)
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	s.lookups.run(ctx, &workers)
+	s.settle(ctx, nil) // what Restore asked for
+	for {
+		batch := s.inbox.take(ctx, s.wait())
+		if ctx.Err() != nil {
+			return
+		}
+		s.turn(ctx, batch)
+	}
+}
+
+// wait is how long the loop may sleep; negative when nothing waits for time.
+func (s *Shell) wait() time.Duration {
+	next := s.state.NextTimer()
+	if next == 0 {
+		return -1
+	}
+	return max(0, next.Clock().Sub(s.config.Now()))
+}
+
+// turn is one round: look up what the journal knows, step, commit, answer, carry out.
+func (s *Shell) turn(ctx context.Context, batch []any) {
+	if err := s.lookUp(ctx, batch); err != nil {
+		s.refuse(batch, err)
+		return
+	}
+	now := engine.At(s.config.Now())
+	specs := journal.Specs{}
+	stepped := false
+	for _, item := range batch {
+		s.Stats.Inputs++
+		switch in := item.(type) {
+		case inspection:
+			in.fn(s.state)
+		case *request:
+			for digest, spec := range in.specs {
+				if !s.known[digest] {
+					specs[digest] = spec
+				}
+			}
+			s.state.Step(now, withTicket(in.input, in))
+			stepped = true
+		case engine.Input:
+			s.state.Step(now, in)
+			stepped = true
+		}
+	}
+	if !stepped {
+		s.state.Step(now, engine.Tick{})
+	}
+	s.settle(ctx, specs)
+}
+
+// maxKnownSpecs bounds the memory of which specifications are stored; forgetting costs one statement that changes nothing.
+const maxKnownSpecs = 10_000
+
+// settle commits what the steps asked for, then answers and carries out the effects.
+func (s *Shell) settle(ctx context.Context, specs journal.Specs) {
+	out := s.state.Take()
+	if !out.Empty() {
+		began := time.Now()
+		if err := s.journal.Commit(context.WithoutCancel(ctx), &out, specs); err != nil {
+			s.commitFailed(ctx, &out, err)
+			return
+		}
+		s.Stats.Batches++
+		s.Stats.Rows += uint64(len(out.Actions))
+		s.Stats.CommitTime += time.Since(began)
+		if len(s.known) > maxKnownSpecs {
+			clear(s.known)
+		}
+		for digest := range specs {
+			s.known[digest] = true
+		}
+	}
+	for _, reply := range out.Replies {
+		reply.Ticket.(*request).reply <- reply
+	}
+	for _, effect := range out.Effects {
+		s.carryOut(effect)
+	}
+}
+
+func (s *Shell) carryOut(effect engine.Effect) {
+	switch e := effect.(type) {
+	case engine.StartAttempt:
+		s.world.Start(e)
+	case engine.StopAttempt:
+		s.world.Stop(e)
+	case engine.ForgetAttempt:
+		s.world.Forget(e)
+	case engine.RunBuiltin:
+		s.world.Builtin(e)
+	case engine.Lookup:
+		s.lookups.add(e)
+	case engine.PostWebhook:
+		s.world.Webhook(e)
+	}
+}
+
+// commitFailed undoes the batch: the journal is the truth, so memory is made anew from it. Replies are errors; what was told is told
+// again by the World, because nothing of it was forgotten.
+func (s *Shell) commitFailed(ctx context.Context, out *engine.Output, cause error) {
+	s.Stats.FailedCommits++
+	s.config.Log.Error("the journal could not be written; nothing of this batch has happened", "error", cause)
+	err := fault.Wrap(cause, fault.KindUnavailable, "the data plane could not write its journal; try again")
+	for _, reply := range out.Replies {
+		reply.Ticket.(*request).reply <- engine.Reply{Ticket: reply.Ticket, Err: err}
+	}
+	// A breath before the next try, and room for the disk: while it lasts requests are refused rather than queued.
+	for delay := 100 * time.Millisecond; ; delay = min(2*delay, 5*time.Second) {
+		if !s.pause(ctx, delay, err) {
+			return
+		}
+		restoreErr := s.Restore(ctx)
+		if restoreErr == nil {
+			break
+		}
+		s.config.Log.Error("the journal could not be read", "error", restoreErr)
+	}
+	clear(s.known)
+	s.settleEffects()
+}
+
+// settleEffects carries out what Restore derived. Rows that it would change are written by the next turn.
+func (s *Shell) settleEffects() {
+	for _, effect := range s.state.TakeEffects() {
+		s.carryOut(effect)
+	}
+}
+
+// pause waits, refusing requests meanwhile; false when ctx is done.
+func (s *Shell) pause(ctx context.Context, delay time.Duration, refusal error) bool {
+	until := time.Now().Add(delay)
+	for {
+		left := time.Until(until)
+		if left <= 0 {
+			return true
+		}
+		batch := s.inbox.take(ctx, left)
+		if ctx.Err() != nil {
+			return false
+		}
+		s.refuse(batch, refusal)
+		for _, item := range batch {
+			if in, ok := item.(inspection); ok {
+				in.fn(s.state)
+			}
+		}
+	}
+}
+
+func (s *Shell) refuse(batch []any, err error) {
+	for _, item := range batch {
+		if r, ok := item.(*request); ok {
+			r.reply <- engine.Reply{Err: err}
+		}
+	}
+}
+
+// lookUp fills in what the journal knows of names that are not in memory.
+func (s *Shell) lookUp(ctx context.Context, batch []any) error {
+	wanted := false
+	for _, item := range batch {
+		if r, ok := item.(*request); ok {
+			switch r.input.(type) {
+			case engine.CreateRun, engine.Enqueue:
+				wanted = true
+			}
+		}
+	}
+	if !wanted {
+		return nil
+	}
+	return s.journal.Read(ctx, func(tx store.Tx) error {
+		for _, item := range batch {
+			r, ok := item.(*request)
+			if !ok {
+				continue
+			}
+			var err error
+			switch in := r.input.(type) {
+			case engine.CreateRun:
+				in.Known, err = s.journal.KnownRun(tx, in.Run.Name)
+				r.input = in
+			case engine.Enqueue:
+				in.Known, err = s.knownAction(tx, in)
+				r.input = in
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (s *Shell) knownAction(tx store.Tx, in engine.Enqueue) (known engine.Known, err error) {
+	run := s.state.FindRun(in.Run)
+	if run == nil {
+		return known, nil
+	}
+	if s.state.Find(names.Action{Run: in.Run, Action: in.Spec.Name}) == nil {
+		if known.Action, err = s.journal.PhaseOf(tx, run.ID, in.Spec.Name); err != nil {
+			return known, err
+		}
+	}
+	if s.state.Find(names.Action{Run: in.Run, Action: in.Spec.Parent}) == nil {
+		known.Parent, err = s.journal.PhaseOf(tx, run.ID, in.Spec.Parent)
+	}
+	return known, err
+}
+
+func withTicket(input engine.Input, r *request) engine.Input {
+	switch in := input.(type) {
+	case engine.CreateRun:
+		in.Ticket = r
+		return in
+	case engine.Enqueue:
+		in.Ticket = r
+		return in
+	case engine.Signal:
+		in.Ticket = r
+		return in
+	case engine.AbortRun:
+		in.Ticket = r
+		return in
+	case engine.AbortAction:
+		in.Ticket = r
+		return in
+	}
+	panic(errors.New("shell: an input that nobody can wait for"))
+}
