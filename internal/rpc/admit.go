@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -32,7 +33,8 @@ type call struct {
 	procedure *procedure
 	requestID string
 	control   *http.ResponseController
-	outcome   string // empty until the handler ended
+	tls       *tls.ConnectionState // nil without TLS
+	outcome   string               // empty until the handler ended
 }
 
 type callKey struct{}
@@ -49,6 +51,15 @@ func RequestID(ctx context.Context) string {
 		return c.requestID
 	}
 	return ""
+}
+
+// PeerTLS is the state of the TLS connection that an RPC came on, nil without TLS: a handler reads the client's
+// certificate from it.
+func PeerTLS(ctx context.Context) *tls.ConnectionState {
+	if c := callOf(ctx); c != nil {
+		return c.tls
+	}
+	return nil
 }
 
 // maxRequestID is enough for the SDK's ids, which hold the names of project, domain, run and action.
@@ -77,7 +88,7 @@ func (s *Server) admit(next http.Handler) http.Handler {
 			s.notServed(w, r)
 			return
 		}
-		c := &call{procedure: p, requestID: requestID(r.Header), control: http.NewResponseController(w)}
+		c := &call{procedure: p, requestID: requestID(r.Header), control: http.NewResponseController(w), tls: r.TLS}
 		w.Header().Set("X-Request-Id", c.requestID)
 		gate, what := &s.unary, "requests"
 		if p.stream {

@@ -52,16 +52,20 @@ type body struct {
 // taken as it is. Bodies in envelopes (gRPC, streams) are inflated by connect-go, by the same inflater.
 func (s *Server) boundBody(r *http.Request, c *call) *body {
 	b := &body{
-		wire: r.Body, limit: c.procedure.limit, budget: s.bodies,
+		wire: r.Body, limit: c.procedure.limit, left: c.procedure.limit, budget: s.bodies,
 		control: c.control, time: s.config.Limits.BodyTime,
 	}
-	// gzip of what does not compress is a little larger than that; an envelope has 5 bytes more.
-	b.left = b.limit + b.limit/1000 + 1024
 	if b.control.SetReadDeadline(time.Now().Add(b.time)) != nil {
 		b.control = nil
 	}
 	b.message = wireReader{b}
-	if r.Header.Get("Content-Encoding") == "gzip" && isUnaryConnect(r) {
+	unary := isUnaryConnect(r)
+	zipped := r.Header.Get("Content-Encoding") == "gzip"
+	if zipped || !unary {
+		// gzip of what does not compress is a little larger than that, and an envelope has 5 bytes more.
+		b.left += b.limit/1000 + 1024
+	}
+	if zipped && unary {
 		r.Header.Del("Content-Encoding")
 		r.ContentLength = -1
 		b.inflated = inflaters.Get().(*inflater)
@@ -121,8 +125,8 @@ func (b *body) clearDeadline() {
 	}
 }
 
-// drain takes what the client still sends, up to the size of a message: a client that writes its whole request before it reads would
-// otherwise see a broken connection rather than the answer. Beyond that, the connection is closed.
+// drain takes what the client still sends, up to the size of a message: a client that writes its whole request before it
+// reads would otherwise see a broken connection rather than the answer. Beyond that, the connection is closed.
 func (b *body) drain() { _, _ = io.CopyN(io.Discard, b.wire, b.limit) }
 
 func (b *body) Close() error { return b.wire.Close() }

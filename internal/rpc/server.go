@@ -131,7 +131,7 @@ func (s *Server) route(path string, handler http.Handler) {
 	if s.serving.Load() {
 		panic("rpc: mount " + path + ": the server is serving already")
 	}
-	if path != firstSegment(path) || path == "/" || s.routes[path] != nil {
+	if len(path) < 2 || path[0] != '/' || path == "//" || path != firstSegment(path) || s.routes[path] != nil {
 		panic("rpc: mount " + path + `: want a free path of the form "/name/" or "/name"`)
 	}
 	s.routes[path] = handler
