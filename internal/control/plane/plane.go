@@ -1,0 +1,112 @@
+package plane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"biplane.dev/biplane/gen/biplane/admin/v1/adminv1connect"
+	"biplane.dev/biplane/internal/control/admin"
+	"biplane.dev/biplane/internal/control/catalog"
+	"biplane.dev/biplane/internal/control/fleet"
+	"biplane.dev/biplane/internal/control/ledger"
+	"biplane.dev/biplane/internal/control/projection"
+	"biplane.dev/biplane/internal/link"
+	"biplane.dev/biplane/internal/names"
+	"biplane.dev/biplane/internal/rpc"
+	"biplane.dev/biplane/internal/store"
+)
+
+// Files in the state folder.
+const (
+	databaseFile    = "control.db"
+	LinkAddressFile = "link.addr"
+)
+
+// Config says where a control plane keeps its state and listens.
+type Config struct {
+	State       string // folder
+	TLS         string // folder with ca.crt, tls.crt and tls.key
+	LinkListen  string
+	AdminListen string        // a loopback address
+	Heartbeat   time.Duration // 0: the link's default
+	Log         *slog.Logger
+}
+
+// Run serves until ctx is done, and returns nil then. While it is ready to serve, its addresses and the admin token are in the state folder.
+func Run(ctx context.Context, c Config) (err error) {
+	if err := admin.CheckLoopback(c.AdminListen); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.State, 0o700); err != nil {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	unlock, err := lock(c.State)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	forget := func() {
+		for _, file := range []string{LinkAddressFile, admin.AddressFile, admin.TokenFile} {
+			os.Remove(filepath.Join(c.State, file))
+		}
+	}
+	forget() // what a killed predecessor left would lead nowhere
+	defer forget()
+	tls, err := link.ServerTLS(c.TLS)
+	if err != nil {
+		return err
+	}
+	db, err := store.OpenSQLite(ctx, filepath.Join(c.State, databaseFile), ledger.Migrations(), catalog.Migrations(), fleet.Migrations(), projection.Migrations())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	planes := fleet.New(db, time.Now)
+	project := projection.New(db, planes, c.Log)
+	links := link.NewServer(project, c.Heartbeat, c.Log)
+
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(newCollector(db, planes)); err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	operator, err := rpc.New(rpc.Config{Name: "admin", Log: c.Log, Metrics: registry, Ready: func(ctx context.Context) error {
+		return db.Read(ctx, func(store.Tx) error { return nil })
+	}})
+	if err != nil {
+		return err
+	}
+	token := admin.NewToken()
+	service := &admin.Service{Org: names.Org, Ledger: ledger.New(db), Fleet: planes, Cursor: project.Cursor, Wake: links.Wake}
+	operator.Handle(adminv1connect.NewAdminServiceHandler(service, append(operator.Options(), connect.WithInterceptors(admin.RequireToken(token)))...))
+
+	linkListener, err := net.Listen("tcp", c.LinkListen)
+	if err != nil {
+		return fmt.Errorf("listen for planes: %w", err)
+	}
+	adminListener, err := net.Listen("tcp", c.AdminListen)
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen for the operator: %w", err), linkListener.Close())
+	}
+	group, serving := errgroup.WithContext(ctx)
+	group.Go(func() error { return links.Serve(serving, linkListener, tls) })
+	group.Go(func() error { return operator.Serve(serving, adminListener) })
+	group.Go(func() error {
+		return errors.Join(
+			writeFile(filepath.Join(c.State, admin.TokenFile), token),
+			writeFile(filepath.Join(c.State, LinkAddressFile), linkListener.Addr().String()),
+			writeFile(filepath.Join(c.State, admin.AddressFile), adminListener.Addr().String()),
+		)
+	})
+	c.Log.Info("the control plane is ready", "link", linkListener.Addr().String(), "admin", adminListener.Addr().String(), "state", c.State)
+	return group.Wait()
+}
