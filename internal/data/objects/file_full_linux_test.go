@@ -3,12 +3,16 @@ package objects_test
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"biplane.dev/biplane/internal/data/objects"
 	"biplane.dev/biplane/internal/data/objects/objectstest"
@@ -83,10 +87,24 @@ func fullDisk(t *testing.T, dir string) {
 			t.Fatalf("try %d: %v", i, err)
 		}
 	}
+	signer := objects.NewSigner([]byte("k"), "/")
+	handler := objects.NewHandler(bucket, signer, objects.HandlerOptions{MaxBody: 2 << 20, Idle: time.Minute, Total: time.Minute, Log: slog.New(slog.DiscardHandler)})
+	upload := func() *httptest.ResponseRecorder {
+		answer := httptest.NewRecorder()
+		target := signer.SignPut("uploaded", objects.Upload{Expires: time.Now().Add(time.Minute), Size: -1})
+		handler.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodPut, target, bytes.NewReader(make([]byte, 768<<10))))
+		return answer
+	}
+	// The SDK sends an upload again after 503, when Retry-After says.
+	if answer := upload(); answer.Code != http.StatusServiceUnavailable || answer.Header().Get("Retry-After") == "" || !strings.Contains(answer.Body.String(), "full") {
+		t.Fatalf("an upload gets %d %q", answer.Code, answer.Body)
+	}
 	if err := bucket.Delete(t.Context(), "new/folder/object"); err != nil {
 		t.Fatalf("a full disk cannot be emptied: %v", err)
 	}
-	objectstest.Put(t, bucket, "goes/on", strings.Repeat("x", 512<<10))
+	if answer := upload(); answer.Code != http.StatusOK {
+		t.Fatalf("an upload after room was made gets %d %q", answer.Code, answer.Body)
+	}
 }
 
 func freeBlocks(t *testing.T, dir string) string {
