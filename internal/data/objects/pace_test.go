@@ -53,6 +53,7 @@ func withTime(t *testing.T, test func(t *testing.T, connection net.Conn, signer 
 		near.Close()
 		server.Close()
 		<-served
+		time.Sleep(time.Minute) // the bubble's time: net/http lingers on a connection it closed
 	})
 }
 
