@@ -1,0 +1,147 @@
+package protocol
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// probe calls a method with an empty message, as the SDK would (Connect, HTTP/1.1), and says whether somebody serves it:
+// whatever else it answers to an empty message, it is not UNIMPLEMENTED. A stream that says nothing for a second is served.
+func probe(ctx context.Context, endpoint string, method protoreflect.MethodDescriptor) (served bool, err error) {
+	stream := method.IsStreamingClient() || method.IsStreamingServer()
+	kind, body := "application/proto", []byte{}
+	if stream {
+		kind, body = "application/connect+proto", make([]byte, 5)
+	}
+	path := fmt.Sprintf("%s/%s/%s", endpoint, method.Parent().FullName(), method.Name())
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, path, bytes.NewReader(body))
+	if err != nil {
+		return false, err
+	}
+	request.Header.Set("Content-Type", kind)
+	request.Header.Set("Connect-Protocol-Version", "1")
+	request.Header.Set("Connect-Timeout-Ms", "1000")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode == http.StatusNotFound && !strings.HasPrefix(response.Header.Get("Content-Type"), "application/json") {
+		return false, nil
+	}
+	if !stream {
+		data, err := io.ReadAll(response.Body)
+		return !unimplemented(data, response.StatusCode != http.StatusOK), err
+	}
+	var prefix [5]byte
+	if _, err := io.ReadFull(response.Body, prefix[:]); err != nil {
+		return false, fmt.Errorf("the stream broke: %w", err)
+	}
+	const end = 2 // the flag of the last envelope, which holds JSON
+	if prefix[0]&end == 0 {
+		return true, nil // a message
+	}
+	data := make([]byte, min(binary.BigEndian.Uint32(prefix[1:]), 1<<20))
+	if _, err := io.ReadFull(response.Body, data); err != nil {
+		return false, fmt.Errorf("the stream broke: %w", err)
+	}
+	var last struct{ Error json.RawMessage }
+	if err := json.Unmarshal(data, &last); err != nil {
+		return false, err
+	}
+	return !unimplemented(last.Error, len(last.Error) > 0), nil
+}
+
+func unimplemented(data []byte, failed bool) bool {
+	var answer struct{ Code string }
+	return failed && json.Unmarshal(data, &answer) == nil && answer.Code == "unimplemented"
+}
+
+// A running gateway, named by BIPLANE_ENDPOINT (such as http://127.0.0.1:8090), serves what the table says and nothing
+// else. Use one whose state may be thrown away.
+func TestGatewayServesWhatTheTableSays(t *testing.T) {
+	t.Parallel()
+	endpoint := os.Getenv("BIPLANE_ENDPOINT")
+	if endpoint == "" {
+		t.Skip("BIPLANE_ENDPOINT names no gateway")
+	}
+	for _, service := range serviceDescriptors(t) {
+		for i := range service.Methods().Len() {
+			method := service.Methods().Get(i)
+			if method.IsStreamingClient() {
+				continue // needs HTTP/2, and none is served
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			got, err := probe(ctx, endpoint, method)
+			cancel()
+			want := services[string(service.FullName())][string(method.Name())].Status != NotServed
+			switch {
+			case err != nil:
+				t.Errorf("%s: %v", method.FullName(), err)
+			case got != want:
+				t.Errorf("%s: served %v, the table says %v", method.FullName(), got, want)
+			}
+		}
+	}
+}
+
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		end := func(text string) {
+			w.Header().Set("Content-Type", "application/connect+proto")
+			w.Write(append(binary.BigEndian.AppendUint32([]byte{2}, uint32(len(text))), text...))
+		}
+		refuse := func(status int, code string) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(status)
+			fmt.Fprintf(w, `{"code":%q}`, code)
+		}
+		switch r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:] {
+		case "CreateRun":
+			refuse(http.StatusBadRequest, "invalid_argument")
+		case "GetRunDetails":
+			refuse(http.StatusNotFound, "not_found")
+		case "AbortRun":
+			w.Header().Set("Content-Type", "application/proto")
+		case "ListRuns":
+			refuse(http.StatusNotImplemented, "unimplemented")
+		case "WatchRuns":
+			w.Write(make([]byte, 5))
+		case "WatchActions":
+			end(`{"error":{"code":"unimplemented"}}`)
+		case "WatchGroups":
+			end(`{"error":{"code":"deadline_exceeded"}}`)
+		case "WatchRunDetails":
+			end(`{}`)
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	defer server.Close()
+	descriptor, err := theirs(t).FindDescriptorByName("flyteidl2.workflow.RunService")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{
+		"CreateRun": true, "GetRunDetails": true, "AbortRun": true, "ListRuns": false, "ListActions": false,
+		"WatchRuns": true, "WatchActions": false, "WatchGroups": true, "WatchRunDetails": true, "WatchClusterEvents": false,
+	} {
+		got, err := probe(t.Context(), server.URL, descriptor.(protoreflect.ServiceDescriptor).Methods().ByName(protoreflect.Name(name)))
+		if got != want || err != nil {
+			t.Errorf("%s: served %v, %v", name, got, err)
+		}
+	}
+}
