@@ -30,7 +30,7 @@ const (
 const placeTries = 100
 
 // copyBuffer is the piece, in bytes, in which content is read; a cancelled context is noticed between pieces.
-const copyBuffer = 256 << 10
+const copyBuffer = 64 << 10
 
 // FileOptions are the choices of a file bucket.
 type FileOptions struct {

@@ -27,14 +27,19 @@ type Handler struct {
 	bucket  Bucket
 	signer  *Signer
 	options HandlerOptions
+	paced   http.Handler
 }
 
 // NewHandler is for the base path of signer.
 func NewHandler(bucket Bucket, signer *Signer, options HandlerOptions) *Handler {
-	return &Handler{bucket: bucket, signer: signer, options: options}
+	h := &Handler{bucket: bucket, signer: signer, options: options}
+	h.paced = Paced(http.HandlerFunc(h.serve), options.Idle, options.Total)
+	return h
 }
 
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.paced.ServeHTTP(w, r) }
+
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	switch r.Method {
 	case http.MethodPut, http.MethodGet, http.MethodHead:
 	default:
@@ -47,15 +52,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, "", err)
 		return
 	}
-	pace := &pace{control: http.NewResponseController(w), idle: h.options.Idle, end: time.Now().Add(h.options.Total)}
 	if r.Method == http.MethodPut {
-		h.put(w, r, granted, pace)
+		h.put(w, r, granted)
 	} else {
-		h.get(w, r, granted.key, pace)
+		h.get(w, r, granted.key)
 	}
 }
 
-func (h *Handler) put(w http.ResponseWriter, r *http.Request, granted grant, pace *pace) {
+func (h *Handler) put(w http.ResponseWriter, r *http.Request, granted grant) {
 	limit := h.options.MaxBody
 	if r.ContentLength > limit || granted.size > limit {
 		h.fail(w, r, granted.key, tooLarge(limit))
@@ -74,7 +78,7 @@ func (h *Handler) put(w http.ResponseWriter, r *http.Request, granted grant, pac
 		h.fail(w, r, granted.key, err)
 		return
 	}
-	body := &pacedReader{from: http.MaxBytesReader(w, r.Body, limit), pace: pace}
+	body := http.MaxBytesReader(w, r.Body, limit)
 	info, err := h.bucket.Put(r.Context(), granted.key, body, PutOptions{Size: size, MD5: sum, Absent: !granted.replace})
 	if err != nil {
 		h.fail(w, r, granted.key, err)
@@ -100,7 +104,7 @@ func contentMD5(header http.Header, signed *[16]byte) (*[16]byte, error) {
 	return (*[16]byte)(sum), nil
 }
 
-func (h *Handler) get(w http.ResponseWriter, r *http.Request, key Key, pace *pace) {
+func (h *Handler) get(w http.ResponseWriter, r *http.Request, key Key) {
 	reader, info, err := h.bucket.Get(r.Context(), key, 0, -1)
 	if err != nil {
 		h.fail(w, r, key, err)
@@ -122,7 +126,7 @@ func (h *Handler) get(w http.ResponseWriter, r *http.Request, key Key, pace *pac
 	if info.HasMD5() {
 		header.Set("ETag", etag(info))
 	}
-	http.ServeContent(&pacedWriter{ResponseWriter: w, pace: pace}, r, "", info.Modified, content)
+	http.ServeContent(w, r, "", info.Modified, content)
 }
 
 // reportPolicy lets a report of user code show itself, and nothing more: its scripts (the SDK's template switches tabs with one) run in

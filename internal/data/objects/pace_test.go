@@ -49,11 +49,13 @@ func withTime(t *testing.T, test func(t *testing.T, connection net.Conn, signer 
 		go func() { served <- server.Serve(listener) }()
 		near, far := net.Pipe()
 		listener <- far
+		defer func() {
+			near.Close()
+			server.Close()
+			<-served
+			time.Sleep(time.Minute) // the bubble's time: net/http lingers on a connection it closed
+		}()
 		test(t, near, signer, bucket)
-		near.Close()
-		server.Close()
-		<-served
-		time.Sleep(time.Minute) // the bubble's time: net/http lingers on a connection it closed
 	})
 }
 
