@@ -94,7 +94,8 @@ func (s *Scheduler) Run(ctx context.Context) {
 			pause = firstRetry
 		}
 		s.watchClock()
-		for s.fireDue(ctx) { // as long as a whole batch was due
+		if s.fireDue(ctx) {
+			continue // by way of load: a trigger that was turned off meanwhile must not fire
 		}
 		if len(s.unsaved) > 0 {
 			pause = firstRetry
