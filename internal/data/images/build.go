@@ -148,9 +148,8 @@ func (b *build) make(ctx context.Context, key string, r recipe, python interpret
 		args: []string{b.uv, "venv", "--quiet", "--no-project", "--python", python.Path, b.venv()}}); err != nil {
 		return Env{}, err
 	}
-	sdk := "flyte==" + r.SDK
 	if !r.Bare {
-		if err := b.install(ctx, sdk, "", options{}, "--", sdk); err != nil {
+		if err := b.installSDK(ctx, r, python); err != nil {
 			return Env{}, err
 		}
 	}
@@ -162,7 +161,7 @@ func (b *build) make(ctx context.Context, key string, r recipe, python interpret
 		}
 	}
 	if r.Bare && !b.has("flyte") {
-		if err := b.install(ctx, sdk, "", options{}, "--", sdk); err != nil {
+		if err := b.installSDK(ctx, r, python); err != nil {
 			return Env{}, err
 		}
 	}

@@ -2,6 +2,7 @@ package images
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,7 +20,7 @@ func (p *pipStep) apply(ctx context.Context, b *build, _ files) error {
 	if len(p.Packages) == 0 {
 		return nil
 	}
-	return b.install(ctx, strings.Join(p.Packages, " "), "", p.options, append([]string{"--"}, p.Packages...)...)
+	return b.install(ctx, strings.Join(p.Packages, " "), "", p.options, nil, append([]string{"--"}, p.Packages...)...)
 }
 
 // requirementsStep installs what a requirements file lists.
@@ -43,7 +44,7 @@ func (r *requirementsStep) apply(ctx context.Context, b *build, from files) erro
 	if err != nil {
 		return err
 	}
-	return b.install(ctx, filepath.Base(r.file), filepath.Dir(path), r.options, "--requirement", path)
+	return b.install(ctx, filepath.Base(r.file), filepath.Dir(path), r.options, nil, "--requirement", path)
 }
 
 // wheelsStep installs a package from wheel files that came with the spec, its dependencies from the index.
@@ -70,10 +71,10 @@ func (w *wheelsStep) apply(ctx context.Context, b *build, from files) error {
 	if err != nil {
 		return err
 	}
-	if err := b.install(ctx, w.name, "", w.options, "--find-links", path, "--", w.name); err != nil {
+	if err := b.install(ctx, w.name, "", w.options, nil, "--find-links", path, "--", w.name); err != nil {
 		return err
 	}
-	return b.install(ctx, w.name+" from the given wheel", "", w.options, "--find-links", path, "--no-deps", "--no-index", "--reinstall", "--", w.name)
+	return b.install(ctx, w.name+" from the given wheel", "", w.options, nil, "--find-links", path, "--no-deps", "--no-index", "--reinstall", "--", w.name)
 }
 
 // projectStep installs a uv project: its dependencies, and itself unless the options say --no-install-project.
@@ -154,11 +155,13 @@ func escapeGlob(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-// install runs uv's pip in the environment.
-func (b *build) install(ctx context.Context, what, dir string, o options, args ...string) error {
+// install runs uv's pip in the environment; env goes over the options' own variables.
+func (b *build) install(ctx context.Context, what, dir string, o options, env map[string]string, args ...string) error {
 	if dir == "" {
 		dir = os.TempDir() // not a folder with a pyproject.toml of the plane's operator
 	}
+	merged := o.env(b.store.environ)
+	maps.Copy(merged, env)
 	all := append([]string{b.uv, "pip", "install", "--python", b.python()}, o.args()...)
-	return b.run(ctx, command{what: "install " + abbreviate(what), args: append(all, args...), dir: dir, env: o.env(b.store.environ)})
+	return b.run(ctx, command{what: "install " + abbreviate(what), args: append(all, args...), dir: dir, env: merged})
 }

@@ -1,0 +1,1 @@
+def forecast(): return "sun"

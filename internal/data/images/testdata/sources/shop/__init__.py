@@ -1,0 +1,3 @@
+"""A package that an image brings along."""
+
+PRICE = 7
