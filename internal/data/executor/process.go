@@ -187,6 +187,7 @@ func (p *Process) tellAgain(ctx context.Context, a *attempt) error {
 // begin looks at what earlier lives have left of the attempt and starts a runner if that is nothing.
 func (p *Process) begin(a *attempt, command Command) error {
 	if err := p.folders.make(a.id); err != nil {
+		_ = p.folders.discard(a.id) // as far as it came to be
 		return startFault(err)
 	}
 	found, err := p.takeOver(a)
@@ -197,6 +198,7 @@ func (p *Process) begin(a *attempt, command Command) error {
 		return nil
 	}
 	if err := p.spawn(a, command); err != nil {
+		_ = p.folders.discard(a.id) // an empty one that stays does no harm
 		return startFault(err)
 	}
 	return nil
@@ -209,7 +211,7 @@ func startFault(err error) error {
 	return fault.Wrap(err, fault.KindUnavailable, "the task could not be started")
 }
 
-// spawn starts a runner for the attempt and gives it the spec. From a crash at any point follows either no task (a spec that
+// spawn starts a runner for the attempt and gives it the spec. With an error there is no runner. From a crash at any point follows either no task (a spec that
 // is cut short starts nothing) or a runner that holds the lock.
 func (p *Process) spawn(a *attempt, command Command) error {
 	folder := p.folders.path(a.id)

@@ -51,6 +51,7 @@ func aliveProcesses(marker string) (count int, err error) {
 
 func TestMain(m *testing.M) {
 	executortest.Main(subject) // a plane that the suite will kill
+	beSecondPlane()
 	os.Exit(runTests(m))
 }
 

@@ -161,8 +161,13 @@ func (p *Process) adopted() (list []*attempt) {
 
 // look asks how one adopted attempt is.
 func (p *Process) look(a *attempt, signalled map[*attempt]bool) {
-	if task, started := p.folders.wasStarted(a.id); started {
-		p.tellStarted(a, task.At)
+	p.mu.Lock()
+	told := a.started
+	p.mu.Unlock()
+	if !told {
+		if task, started := p.folders.wasStarted(a.id); started {
+			p.tellStarted(a, task.At)
+		}
 	}
 	held, err := p.folders.isHeld(a.id)
 	if err != nil {

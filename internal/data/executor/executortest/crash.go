@@ -1,7 +1,6 @@
 package executortest
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -11,8 +10,6 @@ import (
 	"biplane.dev/biplane/internal/data/logs"
 	"biplane.dev/biplane/internal/names"
 )
-
-var testContext = context.Background() // of a plane that ends by being killed
 
 func testCrash(t *testing.T, subject Subject) {
 	t.Run("an attempt runs on without its plane, and the next life adopts it", func(t *testing.T) {
@@ -102,7 +99,10 @@ func testCrash(t *testing.T, subject Subject) {
 			p.kill()
 			b := open(t, subject, dir)
 			for _, command := range commands {
-				if exit := b.run(command); exit.Code != 2 || exit.Lost {
+				b.start(command)
+			}
+			for _, command := range commands {
+				if exit := b.awaitEnded(command.ID); exit.Code != 2 || exit.Lost {
 					t.Fatalf("round %d: %+v", round, exit)
 				}
 				if got := b.text(command.ID, logs.Stdout); got != "run "+mark+"\n" {

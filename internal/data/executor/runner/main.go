@@ -24,8 +24,12 @@ func Main() int {
 	// A plane that is gone must not end its runner by a broken pipe. Ignoring the signal would be inherited by the task.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
-	// The lock comes first and the spec second: a spec that is cut short (the plane died while writing) starts nothing, and of
+	// The spec comes first and the lock second: a spec that is cut short (the plane died while writing) has no effect at all, and of
 	// two runners of one attempt, started by two lives of a plane, only one goes on.
+	var spec Spec
+	if err := readSpec(os.Stdin, &spec); err != nil {
+		return fail(err)
+	}
 	lock, err := Hold(LockFile)
 	if errors.Is(err, ErrHeld) {
 		return CodeTaken
@@ -34,10 +38,6 @@ func Main() int {
 		return fail(err)
 	}
 	defer lock.Release()
-	var spec Spec
-	if err := readSpec(os.Stdin, &spec); err != nil {
-		return fail(err)
-	}
 	if over, err := begunBefore(folder); err != nil {
 		return fail(err)
 	} else if over || !lock.Linked() {
