@@ -129,8 +129,8 @@ func KillCgroup(path string) error {
 	}
 }
 
-// ownCgroup is the folder of this process's cgroup, empty where version 2 is not mounted.
-func ownCgroup() string {
+// OwnCgroup is the folder of this process's cgroup, empty where version 2 is not mounted.
+func OwnCgroup() string {
 	data, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return ""

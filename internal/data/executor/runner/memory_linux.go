@@ -105,7 +105,7 @@ func (c *oomCounter) rose() bool { return oomKills() > c.before }
 
 // oomKills counts in the runner's own cgroup (a container, a service) where that tells, else in the whole machine.
 func oomKills() uint64 {
-	if path := ownCgroup(); path != "" {
+	if path := OwnCgroup(); path != "" {
 		if count, ok := field(path+"/memory.events", "oom_kill"); ok {
 			return count
 		}
