@@ -165,7 +165,8 @@ func (b *build) make(ctx context.Context, key string, r recipe, python interpret
 			return Env{}, err
 		}
 	}
-	if err := b.run(ctx, command{what: "import flyte in the finished environment", args: []string{b.python(), "-I", "-c", "import flyte"}}); err != nil {
+	check := command{what: "import flyte in the finished environment", args: []string{b.python(), "-I", "-c", "import flyte"}}
+	if err := b.run(ctx, check); err != nil {
 		return Env{}, err
 	}
 	if err := os.RemoveAll(scratch); err != nil {

@@ -52,7 +52,7 @@ func receive(to string, archive io.Reader) error {
 	}
 	n, err := io.Copy(file, io.LimitReader(archive, contextLimit+1))
 	if err == nil && n > contextLimit {
-		err = &fault.Fault{Kind: fault.KindTooLarge, Field: contextField, Message: "the build context is larger than 512 MiB: leave files out with a .dockerignore"}
+		err = fieldFault(fault.KindTooLarge, contextField, "the build context is larger than 512 MiB: leave files out with a .dockerignore")
 	}
 	return errors.Join(err, file.Sync(), file.Close())
 }
@@ -81,6 +81,10 @@ func unpack(folder, archive string) error {
 	for reader := tar.NewReader(inflated); ; {
 		header, err := reader.Next()
 		if errors.Is(err, io.EOF) {
+			// The padding of tar, and behind it the checksum of gzip.
+			if _, err := io.CopyN(io.Discard, inflated, 1<<20); !errors.Is(err, io.EOF) {
+				return damaged(err)
+			}
 			return nil
 		}
 		if err != nil {
@@ -127,5 +131,7 @@ func unpackFile(root *os.Root, name string, mode fs.FileMode, content io.Reader)
 }
 
 func damaged(err error) error {
-	return &fault.Fault{Kind: fault.KindInvalid, Field: contextField, Message: "the build context is not a whole tar.gz archive: run again to upload it anew", Cause: err}
+	f := fault.Invalid(contextField, "the build context is not a whole tar.gz archive: run again to upload it anew")
+	f.Cause = err
+	return f
 }

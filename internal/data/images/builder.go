@@ -125,7 +125,7 @@ func (b *Builder) spec(ctx context.Context, uri string) (*imagebuilder.ImageSpec
 	}
 	spec := &imagebuilder.ImageSpec{}
 	if err := proto.Unmarshal(body, spec); err != nil {
-		return nil, &fault.Fault{Kind: fault.KindInvalid, Field: inputSpec, Message: "the object is not an image spec", Cause: err}
+		return nil, fault.Invalid(inputSpec, "the object is not an image spec")
 	}
 	return spec, nil
 }
@@ -133,15 +133,15 @@ func (b *Builder) spec(ctx context.Context, uri string) (*imagebuilder.ImageSpec
 func (b *Builder) open(ctx context.Context, field, uri string, limit int64) (io.ReadCloser, error) {
 	key, err := b.bucket.Key(uri)
 	if err != nil {
-		return nil, &fault.Fault{Kind: fault.KindInvalid, Field: field, Message: "is not the address of an object of this data plane", Cause: err}
+		return nil, fault.Invalid(field, "is not the address of an object of this data plane")
 	}
 	content, info, err := b.bucket.Get(ctx, key, 0, -1)
 	if err != nil {
 		return nil, err
 	}
 	if info.Size > limit {
-		return nil, errors.Join(&fault.Fault{Kind: fault.KindTooLarge, Field: field,
-			Message: fmt.Sprintf("the object has %d bytes, and at most %d are allowed", info.Size, limit)}, content.Close())
+		_ = content.Close()
+		return nil, fieldFault(fault.KindTooLarge, field, "the object has %d bytes, and at most %d are allowed", info.Size, limit)
 	}
 	return content, nil
 }

@@ -74,7 +74,8 @@ func (w *wheelsStep) apply(ctx context.Context, b *build, from files) error {
 	if err := b.install(ctx, w.name, "", w.options, nil, "--find-links", path, "--", w.name); err != nil {
 		return err
 	}
-	return b.install(ctx, w.name+" from the given wheel", "", w.options, nil, "--find-links", path, "--no-deps", "--no-index", "--reinstall", "--", w.name)
+	return b.install(ctx, w.name+" from the given wheel", "", w.options, nil,
+		"--find-links", path, "--no-deps", "--no-index", "--reinstall", "--", w.name)
 }
 
 // projectStep installs a uv project: its dependencies, and itself unless the options say --no-install-project.

@@ -31,7 +31,11 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if folder, err := uploads(); err == nil {
+		_ = os.RemoveAll(folder)
+	}
+	os.Exit(code)
 }
 
 // realCache is kept from one test run to the next, so that only the first one downloads.

@@ -51,7 +51,8 @@ func parseOptions(field string, o *imagebuilder.PipOptions, no refused) (options
 	}
 	for _, arg := range args {
 		if no.has(arg) {
-			return options{}, fault.Invalid(field+".extra_args", "%s cannot be given: where the environment lies and which Python it has is the data plane's to choose", arg)
+			return options{}, fault.Invalid(field+".extra_args",
+				"%s cannot be given: where the environment lies and which Python it has is the data plane's to choose", arg)
 		}
 	}
 	for _, index := range append([]string{o.GetIndexUrl()}, o.GetExtraIndexUrls()...) {

@@ -139,7 +139,8 @@ func (s *Store) stamp(p place) error {
 // Hold keeps an environment from being removed, by this plane or another one, until it is closed or this process ends.
 type Hold struct{ held *lock }
 
-// Hold is taken by whoever runs something in the environment with this key. It fails with KindNotFound when it is no longer there: resolve the image again.
+// Hold is taken by whoever runs something in the environment with this key. It fails with KindNotFound when it is no longer
+// there: resolve the image again.
 func (s *Store) Hold(ctx context.Context, key string) (*Hold, error) {
 	p := place{kind: "envs", key: key}
 	if !s.finished(p) {

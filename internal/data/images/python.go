@@ -72,11 +72,13 @@ func (s *Store) ownPython(ctx context.Context) (interpreter, error) {
 	path, err := s.lookPath(s.python)
 	if err != nil {
 		return interpreter{}, fault.Wrap(err, fault.KindPrecondition,
-			"%s is not found on PATH: install Python 3.%d or newer (on Debian and Ubuntu: apt install python3 python3-venv)", s.python, oldestPython)
+			"%s is not found on PATH: install Python 3.%d or newer (on Debian and Ubuntu: apt install python3 python3-venv)",
+			s.python, oldestPython)
 	}
 	own, err := s.describe(ctx, path)
 	if err != nil {
-		return interpreter{}, fault.Wrap(err, fault.KindPrecondition, "%s does not run: install Python 3.%d or newer, or name another interpreter (%v)", path, oldestPython, err)
+		return interpreter{}, fault.Wrap(err, fault.KindPrecondition,
+			"%s does not run: install Python 3.%d or newer, or name another interpreter (%v)", path, oldestPython, err)
 	}
 	if number, err := strconv.Atoi(strings.TrimPrefix(own.minor(), "3.")); err != nil || number < oldestPython {
 		return interpreter{}, fault.New(fault.KindPrecondition,
@@ -92,7 +94,8 @@ func (s *Store) otherPython(ctx context.Context, own interpreter, minor string, 
 	}
 	candidates := s.onPath("python" + minor)
 	// uv knows more places, but stops at the first program on PATH that does not run.
-	if path, err := s.ask(ctx, command{what: "find Python " + minor, args: []string{uv, "python", "find", "--no-project", minor}}); err == nil {
+	find := command{what: "find Python " + minor, args: []string{uv, "python", "find", "--no-project", minor}}
+	if path, err := s.ask(ctx, find); err == nil {
 		candidates = append([]string{path}, candidates...)
 	}
 	for _, path := range candidates {

@@ -68,7 +68,9 @@ var (
 func (s *Store) baseOf(field, image string) (r recipe, ours string, err error) {
 	if parts := defaultImage.FindStringSubmatch(image); parts != nil {
 		if !sdkVersion.MatchString(parts[2]) {
-			return recipe{}, "", &fault.Fault{Kind: fault.KindUnsupported, Field: field, Message: "the image " + abbreviate(image) + " has a version of flyte that is not released, and environments are made of released ones: use a released SDK, for example " + SDKVersion}
+			return recipe{}, "", fieldFault(fault.KindUnsupported, field,
+				"the image %s has a version of flyte that is not released, and environments are made of released ones: use a released SDK, for example %s",
+				abbreviate(image), SDKVersion)
 		}
 		return baseRecipe(parts[1], parts[2]), "", nil
 	}
@@ -82,8 +84,9 @@ func (s *Store) baseOf(field, image string) (r recipe, ours string, err error) {
 		}
 		return recipe{Python: r.Python, SDK: r.SDK, Bare: r.Bare}, r.Digest, nil
 	}
-	return recipe{}, "", &fault.Fault{Kind: fault.KindUnsupported, Field: field, Message: "the image " + abbreviate(image) +
-		" needs a container runtime, and the process executor has none: use the SDK's default image or one that is layered on it (Image.from_debian_base().with_…), " + instead}
+	return recipe{}, "", fieldFault(fault.KindUnsupported, field,
+		"the image %s needs a container runtime, and the process executor has none: use the SDK's default image or one layered on it (Image.from_debian_base().with_…), %s",
+		abbreviate(image), instead)
 }
 
 // keep stores a recipe with the spec and the files that it was made of, so that its environment can be built again.

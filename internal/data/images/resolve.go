@@ -19,8 +19,9 @@ func (s *Store) Resolve(ctx context.Context, image string) (Env, error) {
 	}
 	if r.Digest == "" && ours == "" {
 		// The bare base of the SDK is something to build on, not something with a task's program in it.
-		return Env{}, &fault.Fault{Kind: fault.KindUnsupported, Field: "image", Message: "the image " + image +
-			" has no flyte in it and needs a container runtime, and the process executor has none: use the SDK's default image or one that is layered on it, " + instead}
+		return Env{}, fieldFault(fault.KindUnsupported, "image",
+			"the image %s has no flyte in it, and the process executor has no container runtime for others: use the SDK's default image or one layered on it, %s",
+			image, instead)
 	}
 	if ours == "" {
 		return s.environment(ctx, r, nil, nil)

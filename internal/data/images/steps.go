@@ -88,8 +88,9 @@ func parseStep(field string, layer *imagebuilder.Layer) (step, []*core.Secret, e
 		return &wheelsStep{field: field, dir: l.PythonWheels.GetDir(), name: name, options: o}, l.PythonWheels.GetSecretMounts(), err
 	case *imagebuilder.Layer_UvProject:
 		o, err := parseOptions(field, l.UvProject.GetOptions(), syncRefused)
-		return &projectStep{field: field, project: l.UvProject.GetPyproject(), lockFile: l.UvProject.GetUvlock(), source: l.UvProject.GetSourceDir(), options: o},
-			l.UvProject.GetSecretMounts(), err
+		project := &projectStep{field: field, project: l.UvProject.GetPyproject(), lockFile: l.UvProject.GetUvlock(),
+			source: l.UvProject.GetSourceDir(), options: o}
+		return project, l.UvProject.GetSecretMounts(), err
 	case *imagebuilder.Layer_CopyConfig:
 		return &copyStep{field: field, from: l.CopyConfig.GetSrc(), to: l.CopyConfig.GetDst()}, nil, nil
 	case *imagebuilder.Layer_Env:
@@ -106,10 +107,12 @@ func parseStep(field string, layer *imagebuilder.Layer) (step, []*core.Secret, e
 		return &workdirStep{to: l.Workdir.GetWorkdir()}, nil, nil
 	case *imagebuilder.Layer_AptPackages:
 		return nil, nil, refuse(field, fmt.Sprintf("installs system packages (apt: %s), and the process executor has no container to put them in",
-			abbreviate(strings.Join(l.AptPackages.GetPackages(), ", "))), "install them on the machine and drop the layer")
+			abbreviate(strings.Join(l.AptPackages.GetPackages(), ", "))),
+			"install them on the machine and drop the layer")
 	case *imagebuilder.Layer_Commands:
 		return nil, nil, refuse(field, fmt.Sprintf("runs commands (%s), and the process executor has no container to run them in",
-			abbreviate(strings.Join(l.Commands.GetCmd(), "; "))), "prepare the machine by hand and drop the layer (pixi projects need commands too; use with_uv_project)")
+			abbreviate(strings.Join(l.Commands.GetCmd(), "; "))),
+			"prepare the machine by hand and drop the layer (pixi projects need commands too; use with_uv_project)")
 	case *imagebuilder.Layer_PoetryProject:
 		return nil, nil, refuse(field, "installs a Poetry project, and the process executor builds with uv", "use with_uv_project or with_requirements")
 	}
@@ -118,7 +121,14 @@ func parseStep(field string, layer *imagebuilder.Layer) (step, []*core.Secret, e
 
 // refuse says which layer cannot be done here, why, and what else to do.
 func refuse(field, why, way string) error {
-	return &fault.Fault{Kind: fault.KindUnsupported, Field: field, Message: fmt.Sprintf("the layer %s: %s, %s", why, way, instead)}
+	return fieldFault(fault.KindUnsupported, field, "the layer %s: %s, %s", why, way, instead)
+}
+
+// fieldFault is a fault of any kind that blames a field.
+func fieldFault(kind fault.Kind, field, format string, args ...any) *fault.Fault {
+	f := fault.New(kind, format, args...)
+	f.Field = field
+	return f
 }
 
 func abbreviate(text string) string {

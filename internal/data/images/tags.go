@@ -60,8 +60,9 @@ func (s *Store) tag(name, tag string, r recipe) error {
 
 // tagged is the recipe that a name and tag stand for.
 func (s *Store) tagged(name, tag string) (recipe, error) {
-	missing := &fault.Fault{Kind: fault.KindNotFound, Field: "image", Message: "the image " + fullName(name, tag) +
-		" has not been built on this data plane: run or deploy with the remote image builder (image.builder: remote in the client's config)"}
+	missing := fieldFault(fault.KindNotFound, "image",
+		"the image %s has not been built on this data plane: run or deploy with the remote image builder (image.builder: remote in the client's config)",
+		fullName(name, tag))
 	if s.state == "" {
 		return recipe{}, missing
 	}
