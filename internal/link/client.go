@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -42,23 +41,11 @@ func Run(ctx context.Context, c Config) {
 	if c.MaxWait == 0 {
 		c.MaxWait = 15 * time.Second
 	}
-	transport := &http.Transport{
-		TLSClientConfig:     c.TLS,
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		TLSHandshakeTimeout: 10 * time.Second,
-		Protocols:           new(http.Protocols),
-		HTTP2:               &http.HTTP2Config{WriteByteTimeout: 30 * time.Second},
-	}
-	transport.Protocols.SetHTTP2(true)
-	client := linkv1connect.NewLinkServiceClient(&http.Client{Transport: transport}, "https://"+c.Address,
-		connect.WithGRPC(), connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage))
 	failures := 0
 	for {
 		began := time.Now()
 		s := &session{Config: c}
-		err := s.run(ctx, client)
-		transport.CloseIdleConnections() // the next try dials again, wherever the name leads then
+		err := s.run(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -101,15 +88,22 @@ type session struct {
 	announced int64   // nothing is left to send up to here; used by the sender only
 }
 
-func (s *session) run(ctx context.Context, client linkv1connect.LinkServiceClient) error {
+func (s *session) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	s.cancel, s.wake, s.silence = cancel, make(chan struct{}, 1), welcomeTimeout
+	wire := &wire{}
+	context.AfterFunc(ctx, wire.close)
+	transport := wire.transport(s.TLS)
+	defer transport.CloseIdleConnections()
+	client := linkv1connect.NewLinkServiceClient(&http.Client{Transport: transport}, "https://"+s.Address,
+		connect.WithGRPC(), connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage))
 	stream, err := client.Connect(ctx)
 	if err != nil {
 		return err
 	}
 	s.stream = stream
+	context.AfterFunc(ctx, func() { _ = stream.CloseRequest() })
 	why := func(err error) error {
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 			return cause

@@ -4,10 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	linkv1 "biplane.dev/biplane/gen/biplane/link/v1"
 	"biplane.dev/biplane/internal/fault"
 )
+
+// commandTime is how long a command may take; one that takes longer is tried again in the next session.
+const commandTime = 30 * time.Second
 
 // Sink is a link.Sink on an anchor.
 type Sink struct {
@@ -22,17 +26,28 @@ type Sink struct {
 // does not know the order) is logged and counts as applied: it must not hold up those behind it.
 func (s *Sink) Apply(ctx context.Context, commands []*linkv1.Command) error {
 	for _, command := range commands {
-		if err := s.do(ctx, command); err != nil {
-			if !hopeless(err) {
-				return err
-			}
-			s.Log.Warn("a command of the control plane was refused", "command", command.GetSeq(), "error", err)
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		if err := s.advance(ctx, command.GetSeq()); err != nil {
+		if err := s.apply(ctx, command); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// apply does one command and moves the cursor. Once begun it is not interrupted by the end of the session: an effect without its
+// cursor would come again.
+func (s *Sink) apply(ctx context.Context, command *linkv1.Command) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandTime)
+	defer cancel()
+	if err := s.do(ctx, command); err != nil {
+		if !hopeless(err) {
+			return err
+		}
+		s.Log.Warn("a command of the control plane was refused", "command", command.GetSeq(), "error", err)
+	}
+	return s.advance(ctx, command.GetSeq())
 }
 
 func (s *Sink) do(ctx context.Context, command *linkv1.Command) error {
