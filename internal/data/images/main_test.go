@@ -94,7 +94,7 @@ type fakeUV struct {
 	fail    string
 }
 
-func newFakeUV(t *testing.T) fakeUV {
+func newFakeUV(t testing.TB) fakeUV {
 	t.Helper()
 	dir := t.TempDir()
 	f := fakeUV{
