@@ -1,0 +1,371 @@
+package gateway
+
+import (
+	"context"
+	"strings"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	"biplane.dev/biplane/gen/flyteidl2/actions"
+	"biplane.dev/biplane/gen/flyteidl2/actions/actionsconnect"
+	"biplane.dev/biplane/gen/flyteidl2/common"
+	"biplane.dev/biplane/gen/flyteidl2/core"
+	"biplane.dev/biplane/gen/flyteidl2/workflow"
+	"biplane.dev/biplane/internal/data/engine"
+	"biplane.dev/biplane/internal/data/journal"
+	"biplane.dev/biplane/internal/data/taskspec"
+	"biplane.dev/biplane/internal/fault"
+	"biplane.dev/biplane/internal/names"
+)
+
+// Actions is ActionsService: what the code of a running task calls.
+type Actions struct {
+	actionsconnect.UnimplementedActionsServiceHandler
+	*Gateway
+}
+
+// Enqueue makes a child of the action whose code calls. It is idempotent by name.
+func (s Actions) Enqueue(ctx context.Context, request *actions.EnqueueRequest) (*actions.EnqueueResponse, error) {
+	a := request.GetAction()
+	id, err := actionID("action.action_id", a.GetActionId())
+	if err != nil {
+		return nil, err
+	}
+	if err := names.Check("action.parent_action_name", a.GetParentActionName()); err != nil {
+		return nil, err
+	}
+	if id.Action == names.Root {
+		return nil, fault.Invalid("action.action_id.name", "%q is the name of the run's root", names.Root)
+	}
+	spec := engine.ActionSpec{
+		Name: id.Action, Parent: a.GetParentActionName(), Group: a.GetGroup(), InputURI: a.GetInputUri(), OutputBase: a.GetRunOutputBase(),
+	}
+	if len(spec.Group) > maxGroup {
+		return nil, fault.Invalid("action.group", "is %d bytes long; at most %d are allowed", len(spec.Group), maxGroup)
+	}
+	if err := checkPlaces(&spec); err != nil {
+		return nil, err
+	}
+	specs := journal.Specs{}
+	switch kind := a.GetSpec().(type) {
+	case *actions.Action_Task:
+		err = s.taskAction(ctx, id, &spec, kind.Task, specs)
+	case *actions.Action_Trace:
+		err = traceAction(&spec, kind.Trace)
+	case *actions.Action_Condition:
+		err = conditionAction(&spec, kind.Condition)
+	default:
+		err = fault.Invalid("action.spec", "is missing: give task, trace or condition")
+	}
+	if err != nil {
+		return nil, err
+	}
+	reply, err := s.Shell.Do(ctx, engine.Enqueue{Run: id.Run, Spec: spec}, specs)
+	if err != nil {
+		return nil, s.runGone(ctx, id.Run, err)
+	}
+	if reply.Existed {
+		return nil, fault.New(fault.KindExists, "action %q exists already in run %q", id.Action, id.Name)
+	}
+	return &actions.EnqueueResponse{}, nil
+}
+
+const maxGroup = 1024
+
+// checkPlaces accepts addresses of a child below the run's base only: what the engine reads and writes for a run stays in
+// its folder.
+func checkPlaces(spec *engine.ActionSpec) error {
+	for _, p := range []struct{ field, path string }{{"action.run_output_base", spec.OutputBase}, {"action.input_uri", spec.InputURI}} {
+		if p.path == "" {
+			return fault.Invalid(p.field, "is empty")
+		}
+		if len(p.path) > 2048 {
+			return fault.Invalid(p.field, "is %d bytes long; at most 2048 are allowed", len(p.path))
+		}
+		if err := checkOutside(p.field, p.path); err != nil {
+			return err
+		}
+	}
+	if !strings.HasPrefix(spec.InputURI, spec.OutputBase+"/") {
+		return fault.Invalid("action.input_uri", "must lie below the run's base %q", spec.OutputBase)
+	}
+	return nil
+}
+
+// runGone tells a run that has ended from one that never was.
+func (g *Gateway) runGone(ctx context.Context, run names.Run, err error) error {
+	if !fault.Is(err, fault.KindNotFound) {
+		return err
+	}
+	if _, lookup := g.Journal.Run(ctx, run); lookup == nil {
+		return fault.New(fault.KindAborted, "run %q has ended, or the action that asks has", run.Name)
+	}
+	return err
+}
+
+func (s Actions) taskAction(ctx context.Context, id names.Action, spec *engine.ActionSpec, t *workflow.TaskAction, specs journal.Specs) error {
+	if err := taskspec.Check("action.task.spec", t.GetSpec()); err != nil {
+		return err
+	}
+	digest, raw, err := taskspec.Encode(t.GetSpec())
+	if err != nil {
+		return err
+	}
+	facts, err := s.facts.Get(digest, func() (*engine.Task, error) { return taskspec.Facts(digest, t.GetSpec()) })
+	if err != nil {
+		return err
+	}
+	specs[digest] = raw
+	spec.Kind, spec.Task, spec.Queue = engine.KindTask, facts, t.GetQueue()
+	if key := t.GetCacheKey().GetValue(); key != "" {
+		if len(key) > maxGroup {
+			return fault.Invalid("action.task.cache_key", "is %d bytes long; at most %d are allowed", len(key), maxGroup)
+		}
+		global, err := s.globalCache(ctx, id.Run)
+		if err != nil {
+			return err
+		}
+		spec.CacheKey = scopedKey(&engine.Run{Name: id.Run, GlobalCache: global}, key)
+	}
+	spec.Sleep, err = s.sleepOf(ctx, facts, spec.InputURI)
+	return err
+}
+
+func traceAction(spec *engine.ActionSpec, t *workflow.TraceAction) error {
+	phase := engine.Phase(t.GetPhase())
+	if phase != engine.PhaseSucceeded && phase != engine.PhaseFailed {
+		return fault.Invalid("action.trace.phase", "must be SUCCEEDED or FAILED, got %s", t.GetPhase())
+	}
+	raw, err := proto.Marshal(t)
+	if err != nil {
+		return err
+	}
+	end := &engine.TraceEnd{Phase: phase, OutputURI: t.GetOutputs().GetOutputUri()}
+	if at := t.GetStartTime(); at != nil {
+		end.Started = engine.At(at.AsTime())
+	}
+	if at := t.GetEndTime(); at != nil {
+		end.Ended = engine.At(at.AsTime())
+	}
+	spec.Kind, spec.Detail, spec.Trace = engine.KindTrace, raw, end
+	return nil
+}
+
+func conditionAction(spec *engine.ActionSpec, c *workflow.ConditionAction) error {
+	if c.GetType() == nil {
+		return fault.Invalid("action.condition.type", "is missing")
+	}
+	raw, err := proto.Marshal(c)
+	if err != nil {
+		return err
+	}
+	spec.Kind, spec.Detail, spec.Timeout = engine.KindCondition, raw, c.GetTimeout().AsDuration()
+	return nil
+}
+
+// heartbeat is how often a silent stream is checked for a client that has gone.
+const pageOfUpdates = 500
+
+// WatchForUpdates sends the state of every child of an action, then a sentinel, then each change. A client that reads slowly
+// gets fewer messages, each with the newest state.
+func (s Actions) WatchForUpdates(ctx context.Context, request *actions.WatchForUpdatesRequest, stream *connect.ServerStream[actions.WatchForUpdatesResponse]) error {
+	parent, err := actionID("parent_action_id", request.GetParentActionId())
+	if err != nil {
+		return err
+	}
+	run, err := s.Journal.Run(ctx, parent.Run)
+	if err != nil {
+		return err
+	}
+	changed, leave := s.Journal.Watch(journal.Topic{Run: run.ID, Parent: parent.Action})
+	defer leave()
+	seq, live := int64(0), false
+	send := func() error {
+		for {
+			rows, err := s.Journal.Children(ctx, run.ID, parent.Action, seq, pageOfUpdates)
+			if err != nil {
+				return err
+			}
+			for _, row := range rows {
+				seq = row.Seq
+				if live && !telling(row.Phase) {
+					continue
+				}
+				if err := stream.Send(&actions.WatchForUpdatesResponse{Message: &actions.WatchForUpdatesResponse_ActionUpdate{ActionUpdate: update(parent.Run, row)}}); err != nil {
+					return err
+				}
+			}
+			if len(rows) < pageOfUpdates {
+				return nil
+			}
+		}
+	}
+	if err := send(); err != nil {
+		return err
+	}
+	sentinel := &actions.WatchForUpdatesResponse_ControlMessage{ControlMessage: &workflow.ControlMessage{Sentinel: true}}
+	if err := stream.Send(&actions.WatchForUpdatesResponse{Message: sentinel}); err != nil {
+		return err
+	}
+	live = true
+	for {
+		select {
+		case <-changed:
+			if err := send(); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// telling says whether a parent learns something from the phase. Between its enqueue and its end there is only one thing to
+// know of a child, that it runs; each message less saves the parent a third of its time per child.
+func telling(p engine.Phase) bool {
+	return p.Terminal() || p == engine.PhaseRunning || p == engine.PhasePaused
+}
+
+// update is what a parent must know of a child. Output and error come with every message, because the SDK overwrites what
+// it has with what it gets.
+func update(run names.Run, row *journal.Row) *workflow.ActionUpdate {
+	u := &workflow.ActionUpdate{ActionId: protoAction(run, row.Name), Phase: common.ActionPhase(row.Phase), OutputUri: row.OutputURI}
+	if u.OutputUri == "" && row.Kind == engine.KindTask {
+		u.OutputUri = engine.OutputDir(row.OutputBase, row.Name, row.Attempt)
+	}
+	if row.Phase.Terminal() && !row.Phase.Good() {
+		u.Error = executionError(row)
+	}
+	if len(row.Value) > 0 {
+		value := &core.Literal{}
+		if proto.Unmarshal(row.Value, value) == nil {
+			u.Value = value
+		}
+	}
+	return u
+}
+
+func executionError(row *journal.Row) *core.ExecutionError {
+	e := &core.ExecutionError{Code: row.Error.Code, Message: row.Error.Message, Kind: core.ExecutionError_ErrorKind(row.Error.Kind)}
+	if row.Error.Recoverable {
+		e.Recoverability = core.ContainerError_RECOVERABLE
+	}
+	return e
+}
+
+// Abort stops an action and everything below it.
+func (s Actions) Abort(ctx context.Context, request *actions.AbortRequest) (*actions.AbortResponse, error) {
+	id, err := actionID("action_id", request.GetActionId())
+	if err != nil {
+		return nil, err
+	}
+	return &actions.AbortResponse{}, s.abort(ctx, id, request.GetReason(), identity(request.GetAbortedBy()))
+}
+
+func (g *Gateway) abort(ctx context.Context, id names.Action, reason, by string) error {
+	if len(reason) > maxReason {
+		return fault.Invalid("reason", "is %d bytes long; at most %d are allowed", len(reason), maxReason)
+	}
+	_, err := g.Shell.Do(ctx, engine.AbortAction{ID: id, Reason: reason, By: by}, nil)
+	if !fault.Is(err, fault.KindNotFound) {
+		return err
+	}
+	run, lookup := g.Journal.Run(ctx, id.Run)
+	if lookup != nil {
+		return lookup
+	}
+	if _, lookup := g.Journal.Action(ctx, run.ID, id.Action); lookup != nil {
+		return lookup
+	}
+	return fault.New(fault.KindPrecondition, "action %q has ended already", id.Action)
+}
+
+const maxReason = 4096
+
+func identity(who *common.EnrichedIdentity) string {
+	if user := who.GetUser(); user != nil {
+		return user.GetId().GetSubject()
+	}
+	return who.GetApplication().GetId().GetSubject()
+}
+
+// Signal gives a condition its value.
+func (s Actions) Signal(ctx context.Context, request *actions.SignalRequest) (*actions.SignalResponse, error) {
+	id, err := actionID("action_id", request.GetActionId())
+	if err != nil {
+		return nil, err
+	}
+	return &actions.SignalResponse{}, s.signal(ctx, id, request.GetParentActionName(), request.GetValue(), identity(request.GetSignalledBy()))
+}
+
+func (g *Gateway) signal(ctx context.Context, id names.Action, parent string, value *core.Literal, by string) error {
+	run, err := g.Journal.Run(ctx, id.Run)
+	if err != nil {
+		return err
+	}
+	row, err := g.Journal.Action(ctx, run.ID, id.Action)
+	if err != nil {
+		return err
+	}
+	if row.Kind != engine.KindCondition {
+		return fault.New(fault.KindPrecondition, "action %q is not a condition", id.Action)
+	}
+	if parent != "" && parent != row.Parent {
+		return fault.Invalid("parent_action_name", "the parent of condition %q is %q, not %q", id.Action, row.Parent, parent)
+	}
+	if row.Phase.Terminal() {
+		return fault.New(fault.KindPrecondition, "condition %q has ended already with %s", id.Action, row.Phase)
+	}
+	condition := &workflow.ConditionAction{}
+	if err := proto.Unmarshal(row.Detail, condition); err != nil {
+		return err
+	}
+	if err := checkValue(condition.GetType(), value); err != nil {
+		return err
+	}
+	raw, err := proto.Marshal(value)
+	if err != nil {
+		return err
+	}
+	_, err = g.Shell.Do(ctx, engine.Signal{ID: id, Value: raw, By: by}, nil)
+	if fault.Is(err, fault.KindNotFound) {
+		return fault.New(fault.KindPrecondition, "condition %q has ended already", id.Action)
+	}
+	return err
+}
+
+// checkValue accepts a value of exactly the declared simple type.
+func checkValue(declared *core.LiteralType, value *core.Literal) error {
+	primitive := value.GetScalar().GetPrimitive()
+	got := core.SimpleType_NONE
+	switch primitive.GetValue().(type) {
+	case *core.Primitive_Integer:
+		got = core.SimpleType_INTEGER
+	case *core.Primitive_FloatValue:
+		got = core.SimpleType_FLOAT
+	case *core.Primitive_StringValue:
+		got = core.SimpleType_STRING
+	case *core.Primitive_Boolean:
+		got = core.SimpleType_BOOLEAN
+	case *core.Primitive_Datetime:
+		got = core.SimpleType_DATETIME
+	case *core.Primitive_Duration:
+		got = core.SimpleType_DURATION
+	}
+	if primitive == nil || got != declared.GetSimple() {
+		return fault.Invalid("payload", "the condition takes a value of type %s, got %s", strings.ToLower(declared.GetSimple().String()), strings.ToLower(got.String()))
+	}
+	return nil
+}
+
+// globalCache says whether the run looks its cache up in every project.
+func (g *Gateway) globalCache(ctx context.Context, run names.Run) (bool, error) {
+	return g.scopes.Get(run.String(), func() (bool, error) {
+		spec, err := g.runSpec(ctx, run)
+		if err != nil {
+			return false, err
+		}
+		return isGlobal(spec), nil
+	})
+}

@@ -1,0 +1,132 @@
+package plane
+
+import (
+	"context"
+	"crypto/tls"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	linkv1 "biplane.dev/biplane/gen/biplane/link/v1"
+	"biplane.dev/biplane/internal/data/engine"
+	"biplane.dev/biplane/internal/data/engine/shell"
+	"biplane.dev/biplane/internal/data/journal"
+	"biplane.dev/biplane/internal/fault"
+	"biplane.dev/biplane/internal/link"
+	"biplane.dev/biplane/internal/link/anchor"
+	"biplane.dev/biplane/internal/names"
+	"biplane.dev/biplane/internal/store"
+)
+
+// runLink reports to the control plane until ctx is done. Where that is stands in a file, because on one machine its port
+// changes with each start.
+func (p *Plane) runLink(ctx context.Context) {
+	changed, leave := p.journal.Watch(journal.Topic{})
+	defer leave()
+	source := linkSource{Plane: p, changed: changed}
+	sink := &anchor.Sink{Anchor: p.anchor, Do: p.obey, Log: p.config.Log}
+	for ctx.Err() == nil {
+		address, config, err := p.controlAddress()
+		if err != nil {
+			p.config.Log.Debug("the control plane is not there yet", "error", err)
+			wait(ctx, 200*time.Millisecond)
+			continue
+		}
+		moved, cancel := context.WithCancel(ctx)
+		go func() {
+			defer cancel()
+			for moved.Err() == nil {
+				if now, _, err := p.controlAddress(); err == nil && now != address {
+					return
+				}
+				wait(moved, time.Second)
+			}
+		}()
+		link.Run(moved, link.Config{Address: address, TLS: config, Source: source, Sink: sink, Health: p.health, Log: p.config.Log})
+		cancel()
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// linkSource is what the plane tells: the newest state of each changed row, from the tables themselves.
+type linkSource struct {
+	*Plane
+	changed <-chan struct{}
+}
+
+func (s linkSource) Changes(ctx context.Context, after int64, limit int) (events []*linkv1.Event, err error) {
+	err = s.db.Read(ctx, func(tx store.Tx) error {
+		runs, err := journal.RunEvents(tx, after, limit)
+		if err != nil {
+			return err
+		}
+		actions, err := journal.ActionEvents(tx, after, limit)
+		if err != nil {
+			return err
+		}
+		events = link.Merge(limit, runs, actions)
+		return nil
+	})
+	return events, err
+}
+
+func (s linkSource) Changed() <-chan struct{} { return s.changed }
+func (s linkSource) Head() int64              { return s.db.Seq() }
+func (s linkSource) Lives() []*linkv1.Life    { return s.anchor.Lives() }
+
+// obey carries out a command of the control plane.
+func (p *Plane) obey(ctx context.Context, command *linkv1.Command) error {
+	abort := command.GetAbortRun()
+	if abort == nil {
+		return fault.New(fault.KindUnsupported, "this version of the data plane does not know the order")
+	}
+	id := abort.GetRun()
+	run, err := names.NewRun(id.GetProject(), id.GetDomain(), id.GetName())
+	if err != nil {
+		return err
+	}
+	_, err = p.shell.Do(ctx, engine.AbortRun{Run: run, Reason: "aborted through the control plane", By: abort.GetBy()}, nil)
+	return err
+}
+
+func (p *Plane) health() *linkv1.Health {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	h := &linkv1.Health{Version: version(), CpuMillis: p.config.Engine.CPUMillis, MemoryBytes: p.config.Engine.Memory}
+	_ = p.shell.Inspect(ctx, func(state *engine.State, _ shell.Stats) {
+		load := state.Load()
+		h.CpuMillisUsed, h.MemoryBytesUsed = load.CPUMillis, load.Memory
+		h.AttemptsRunning, h.ActionsQueued, h.RunsActive = int64(load.Alive), int64(load.Actions-load.Alive), int64(load.Runs)
+	})
+	return h
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return strings.TrimPrefix(info.Main.Version, "v")
+	}
+	return "devel"
+}
+
+// controlAddress reads where the control plane's link listens.
+func (p *Plane) controlAddress() (string, *tls.Config, error) {
+	address := p.config.Control
+	if strings.HasPrefix(address, "/") {
+		raw, err := os.ReadFile(address)
+		if err != nil {
+			return "", nil, err
+		}
+		address = strings.TrimSpace(string(raw))
+	}
+	config, err := link.ClientTLS(p.config.TLS)
+	return address, config, err
+}

@@ -1,0 +1,70 @@
+package plane
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"biplane.dev/biplane/gen/flyteidl2/workflow"
+	"biplane.dev/biplane/internal/data/engine"
+)
+
+const (
+	webhookTries   = 3
+	webhookTimeout = 10 * time.Second
+)
+
+// Webhook tells the address that a condition names that it waits. It is tried a few times and never holds up the
+// condition.
+func (w world) Webhook(e engine.PostWebhook) {
+	condition := &workflow.ConditionAction{}
+	if err := proto.Unmarshal(e.Detail, condition); err != nil || condition.GetWebhook().GetUrl() == "" {
+		return
+	}
+	go func() {
+		for try := range webhookTries {
+			err := post(condition.GetWebhook())
+			if err == nil {
+				return
+			}
+			w.config.Log.Warn("the webhook of a condition could not be reached", "action", e.ID, "try", try+1, "error", err)
+			wait(context.Background(), time.Second<<try)
+		}
+	}()
+}
+
+func post(hook *workflow.ConditionWebhook) error {
+	ctx, cancel := context.WithTimeout(context.Background(), webhookTimeout)
+	defer cancel()
+	payload := hook.GetPayload()
+	if payload == nil {
+		payload = &structpb.Struct{}
+	}
+	body, err := protojson.Marshal(payload)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, hook.GetUrl(), bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10))
+	if response.StatusCode >= 300 {
+		return fmt.Errorf("it answered %s", strings.TrimSpace(response.Status))
+	}
+	return nil
+}
