@@ -2,12 +2,12 @@ package executor
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
+	"time"
 
 	"biplane.dev/biplane/internal/data/executor/runner"
 	"biplane.dev/biplane/internal/fault"
@@ -178,18 +178,19 @@ func parse(path []string) (names.Attempt, bool) {
 	return id, check(id) == nil
 }
 
-// hasEnded and wasStarted read the attempt's records.
-func (f *folders) hasEnded(id names.Attempt) (runner.Record, bool, error) {
-	record, err := runner.ReadRecord(f.path(id))
-	if errors.Is(err, fs.ErrNotExist) {
+// hasEnded reads the attempt's exit record. One that a crash of the machine has torn says that the attempt is lost.
+func (f *folders) hasEnded(id names.Attempt) (record runner.Record, ended bool, err error) {
+	record, err = runner.ReadRecord(f.path(id))
+	switch {
+	case errors.Is(err, runner.ErrTorn):
+		return runner.Record{Code: -1, Lost: true, Ended: time.Now()}, true, nil
+	case errors.Is(err, fs.ErrNotExist):
 		return record, false, nil
 	}
-	if err != nil {
-		return record, false, fmt.Errorf("exit record of %s: %w", id, err)
-	}
-	return record, true, nil
+	return record, err == nil, err
 }
 
+// wasStarted reads which process the attempt is. A torn record counts as none here; a runner still sees that there is one.
 func (f *folders) wasStarted(id names.Attempt) (runner.Task, bool) {
 	task, err := runner.ReadTask(f.path(id))
 	return task, err == nil

@@ -112,6 +112,10 @@ type attempt struct {
 	started bool        // Events.Started was told
 	stopped bool        // Stop was asked before the end
 	exit    *Exit       // once it has ended
+
+	// For the goroutine that polls adopted attempts only.
+	signalled  bool // a stop was passed on
+	complained bool // in the log
 }
 
 // Start makes the attempt run, or takes charge of it if it runs or has run. When it returns an error nothing was started and

@@ -13,6 +13,7 @@ import (
 	"biplane.dev/biplane/internal/data/executor"
 	"biplane.dev/biplane/internal/data/executor/executortest"
 	"biplane.dev/biplane/internal/data/logs"
+	"biplane.dev/biplane/internal/names"
 )
 
 // runnerEnv tells a plane of the suite, a child of this test binary, where the runner is.
@@ -80,3 +81,31 @@ func TestProcess(t *testing.T) {
 	t.Parallel()
 	executortest.Run(t, subject)
 }
+
+// BenchmarkAttempt is from Start to Ended, of a program that does nothing.
+func BenchmarkAttempt(b *testing.B) {
+	ended := make(chan executor.Exit, 1)
+	p, _, err := openProcess(b.TempDir(), endsTo(ended))
+	if err != nil {
+		b.Fatal(err)
+	}
+	run := names.Run{Project: names.Project{Org: names.Org, Project: "p", Domain: "d"}, Name: "bench"}
+	number := uint32(0)
+	for b.Loop() {
+		number++
+		id := names.Attempt{Action: names.Action{Run: run, Action: names.Root}, Number: number}
+		if err := p.Start(b.Context(), executor.Command{ID: id, Args: []string{"/bin/true"}}); err != nil {
+			b.Fatal(err)
+		}
+		<-ended
+		p.Forget(id)
+	}
+	if err := p.Close(b.Context(), true); err != nil {
+		b.Fatal(err)
+	}
+}
+
+type endsTo chan<- executor.Exit
+
+func (endsTo) Started(names.Attempt, time.Time) {}
+func (e endsTo) Ended(exit executor.Exit)       { e <- exit }

@@ -24,7 +24,7 @@ func (p *Process) takeOver(a *attempt) (found bool, err error) {
 	}
 	record, ended, err := p.folders.hasEnded(a.id)
 	if err != nil {
-		return true, p.lose(a) // a record that the machine's crash has torn
+		return false, err
 	}
 	if ended {
 		p.goDo(func() { p.tellEnded(a, record) })
@@ -68,8 +68,8 @@ func (p *Process) settle(id names.Attempt, stopped bool) (record runner.Record, 
 		return record, false, err
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
-	if done, ended, err := p.folders.hasEnded(id); ended && err == nil {
-		return done, false, nil
+	if done, ended, err := p.folders.hasEnded(id); ended || err != nil {
+		return done, false, err
 	}
 	task, started := p.folders.wasStarted(id)
 	if err := runner.KillLeftovers(task, folder); err != nil {
@@ -129,14 +129,16 @@ func (p *Process) poll(a *attempt) {
 func (p *Process) pollAdopted() {
 	ticker := time.NewTicker(adoptedEvery)
 	defer ticker.Stop()
-	signalled := make(map[*attempt]bool)
 	for {
 		adopted := p.adopted()
 		if len(adopted) == 0 {
 			return
 		}
 		for _, a := range adopted {
-			p.look(a, signalled)
+			if err := p.look(a); err != nil && !a.complained {
+				a.complained = true
+				p.options.Logger.Error("an adopted attempt cannot be looked after; it is tried again", "attempt", a.id, "error", err)
+			}
 		}
 		select {
 		case <-p.ctx.Done():
@@ -160,9 +162,9 @@ func (p *Process) adopted() (list []*attempt) {
 }
 
 // look asks how one adopted attempt is.
-func (p *Process) look(a *attempt, signalled map[*attempt]bool) {
+func (p *Process) look(a *attempt) error {
 	p.mu.Lock()
-	told := a.started
+	told, stopped := a.started, a.stopped
 	p.mu.Unlock()
 	if !told {
 		if task, started := p.folders.wasStarted(a.id); started {
@@ -170,28 +172,22 @@ func (p *Process) look(a *attempt, signalled map[*attempt]bool) {
 		}
 	}
 	held, err := p.folders.isHeld(a.id)
-	if err != nil {
-		p.options.Logger.Error("the lock of an adopted attempt cannot be read", "attempt", a.id, "error", err)
-		return
-	}
-	if held {
-		p.mu.Lock()
-		stopped := a.stopped
-		p.mu.Unlock()
-		if stopped && !signalled[a] {
-			signalled[a] = true
-			if err := runner.Signal(p.folders.path(a.id)); err != nil {
-				p.options.Logger.Error("an adopted runner cannot be signalled", "attempt", a.id, "error", err)
-			}
-		}
-		return
+	switch {
+	case err != nil:
+		return err
+	case held && stopped && !a.signalled:
+		a.signalled = true
+		return runner.Signal(p.folders.path(a.id))
+	case held:
+		return nil
 	}
 	record, ended, err := p.folders.hasEnded(a.id)
-	if ended && err == nil {
-		p.tellEnded(a, record)
-	} else if err := p.lose(a); err != nil {
-		p.options.Logger.Error("a lost attempt cannot be settled; it is tried again", "attempt", a.id, "error", err)
-		return
+	if err != nil {
+		return err
 	}
-	delete(signalled, a)
+	if !ended {
+		return p.lose(a)
+	}
+	p.tellEnded(a, record)
+	return nil
 }

@@ -163,12 +163,12 @@ func (a *attempt) killAll() {
 		a.killed = true
 		a.mu.Unlock()
 		go func() {
-			for {
-				a.killTree()
+			for wait := time.Duration(0); ; wait = killEvery {
 				select {
 				case <-a.over:
 					return
-				case <-time.After(killEvery):
+				case <-time.After(wait):
+					a.killTree()
 				}
 			}
 		}()

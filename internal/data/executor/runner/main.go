@@ -24,6 +24,7 @@ func Main() int {
 	// A plane that is gone must not end its runner by a broken pipe. Ignoring the signal would be inherited by the task.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
+	closeInherited()
 	// The spec comes first and the lock second: a spec that is cut short (the plane died while writing) has no effect at all, and of
 	// two runners of one attempt, started by two lives of a plane, only one goes on.
 	var spec Spec

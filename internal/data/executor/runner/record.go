@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 )
 
+// ErrTorn says that a record is not what was written.
+var ErrTorn = errors.New("torn record")
+
 // reserved is the size of a file that is kept in a record's place from the beginning, so that a disk that the task has filled
 // does not lose how it ended. Longer texts in a record are cut.
 const (
@@ -74,7 +77,7 @@ func readJSON(path string, into any) error {
 		return err
 	}
 	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("read %s: %w", path, err)
+		return fmt.Errorf("%w: %s: %w", ErrTorn, path, err)
 	}
 	return nil
 }

@@ -174,6 +174,30 @@ func TestNothingSecretOutsideOfItsFile(t *testing.T) {
 	}
 }
 
+func TestInheritedFilesAreClosed(t *testing.T) {
+	t.Parallel()
+	dir, spec := folderFor(t)
+	spec.Args = []string{"/bin/ls", "/dev/fd/"}
+	stray, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stray.Close()
+	cmd := exec.Command(os.Args[0])
+	cmd.Dir, cmd.Env, cmd.Stdin = dir, []string{beRunner + "=1"}, bytes.NewReader(encode(t, spec))
+	cmd.ExtraFiles = []*os.File{stray, stray}
+	if output, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	log, err := os.ReadFile(spec.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Count(string(log), "\n"); lines != 4 { // three and the folder that ls reads
+		t.Fatalf("open in the task: %s", log)
+	}
+}
+
 func TestRecordsAreReadAsWritten(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
