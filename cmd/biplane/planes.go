@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	adminv1 "biplane.dev/biplane/gen/biplane/admin/v1"
+)
+
+type planesCommand struct {
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+// Help is shown below the flags.
+func (*planesCommand) Help() string {
+	return `BEHIND is how many changes the control plane has not recorded yet. COMMANDS is how many orders the plane has not applied yet.
+
+Example: is everything reporting?
+
+  biplane planes --json | jq '.planes[] | select(.reporting | not)'`
+}
+
+// Run lists planes.
+func (c *planesCommand) Run(g *global) error {
+	client, err := controlPlane(g)
+	if err != nil {
+		return err
+	}
+	answer, err := client.ListPlanes(context.Background(), &adminv1.ListPlanesRequest{})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return writeJSON(g.Out, answer)
+	}
+	if len(answer.GetPlanes()) == 0 {
+		_, err := fmt.Fprintln(g.Out, "No data plane has reported yet.")
+		return err
+	}
+	t := newTable("PLANE", "STATE", "CORES", "MEMORY", "RUNS", "RUNNING", "QUEUED", "BEHIND", "COMMANDS", "VERSION")
+	for _, p := range answer.GetPlanes() {
+		t.add(p.GetName(), stateCell(p),
+			fmt.Sprintf("%.3g of %.3g", float64(p.GetCpuMillisUsed())/1000, float64(p.GetCpuMillis())/1000),
+			fmt.Sprintf("%.1f of %.1f GiB", gib(p.GetMemoryBytesUsed()), gib(p.GetMemoryBytes())),
+			p.GetRunsActive(), p.GetAttemptsRunning(), p.GetActionsQueued(), p.GetBehind(), p.GetCommandsPending(), p.GetVersion())
+	}
+	return t.write(g.Out)
+}
+
+func stateCell(p *adminv1.Plane) cell {
+	if p.GetReporting() {
+		return cell{"reporting since " + timeText(p.GetSince()), green}
+	}
+	return cell{"not reporting since " + timeText(p.GetSince()), yellow}
+}
+
+func gib(bytes int64) float64 { return float64(bytes) / (1 << 30) }
