@@ -153,4 +153,3 @@ func (h *house) phases() map[string]linkv1.Phase {
 		}
 	}
 }
-
