@@ -1,49 +1,50 @@
-// Biplane is the operator's command.
+// Biplane is the operator's command line: it runs a demo of both planes, and shows what the control plane knows.
 package main
 
 import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/alecthomas/kong"
+
+	"biplane.dev/biplane/internal/demo"
 )
 
 // global is what every command gets.
 type global struct {
-	State string // folder with the planes' states
+	State string
 	Out   io.Writer
 	Err   io.Writer
 }
 
 type cli struct {
-	State string `type:"path" default:"${state}" placeholder:"DIR" help:"Folder with the state of both planes. Default: ${state}."`
+	State string `type:"path" placeholder:"DIR" help:"State folder of the demo. Default: biplane below the user's data folder."`
 
+	Demo   demoCommand   `cmd:"" help:"Run both planes on this machine, and a first program through them."`
 	Runs   runsCommand   `cmd:"" help:"List runs, newest first."`
-	Run    runCommand    `cmd:"" help:"Show one run and its actions."`
+	Run    runCommand    `cmd:"" help:"Show a run and its actions."`
 	Abort  abortCommand  `cmd:"" help:"Abort a run."`
-	Planes planesCommand `cmd:"" help:"List data planes and how they feel."`
+	Planes planesCommand `cmd:"" help:"List the data planes and how they are."`
 }
 
 func main() {
 	var c cli
-	command := kong.Parse(&c, kong.Name("biplane"), kong.Description("Biplane runs Flyte 2 programs on a platform split into two planes."),
-		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Vars{"state": defaultState()})
-	if err := command.Run(&global{State: c.State, Out: os.Stdout, Err: os.Stderr}); err != nil {
-		fmt.Fprintln(os.Stderr, "biplane:", err)
-		os.Exit(1)
+	parsed := kong.Parse(&c, kong.Name("biplane"), kong.Description("Flyte 2 programs on two planes."), kong.UsageOnError())
+	g := &global{State: c.State, Out: os.Stdout, Err: os.Stderr}
+	if g.State == "" && parsed.Command() != "demo" {
+		state, err := demo.DefaultState()
+		if err != nil {
+			fail(err)
+		}
+		g.State = state
+	}
+	if err := parsed.Run(g); err != nil {
+		fail(err)
 	}
 }
 
-// defaultState is the user's data folder.
-func defaultState() string {
-	if folder := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(folder) {
-		return filepath.Join(folder, "biplane")
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "biplane"
-	}
-	return filepath.Join(home, ".local", "share", "biplane")
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "biplane:", err)
+	os.Exit(1)
 }
