@@ -183,7 +183,7 @@ func (f *folders) hasEnded(id names.Attempt) (record runner.Record, ended bool, 
 	record, err = runner.ReadRecord(f.path(id))
 	switch {
 	case errors.Is(err, runner.ErrTorn):
-		return runner.Record{Code: -1, Lost: true, Ended: time.Now()}, true, nil
+		return runner.Record{Code: -1, Lost: true, Ended: time.Now().UTC()}, true, nil
 	case errors.Is(err, fs.ErrNotExist):
 		return record, false, nil
 	}

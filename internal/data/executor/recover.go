@@ -57,7 +57,7 @@ func (p *Process) lose(a *attempt) error {
 // meanwhile, so that a runner which an earlier life started and which comes late starts nothing.
 func (p *Process) settle(id names.Attempt, stopped bool) (record runner.Record, held bool, err error) {
 	folder := p.folders.path(id)
-	record = runner.Record{Code: -1, Lost: true, Ended: time.Now()}
+	record = runner.Record{Code: -1, Lost: true, Ended: time.Now().UTC()}
 	lock, err := runner.Hold(filepath.Join(folder, runner.LockFile))
 	switch {
 	case errors.Is(err, runner.ErrHeld):
@@ -111,7 +111,7 @@ func (p *Process) Adopt(id names.Attempt) {
 		return
 	}
 	if p.load(id) == nil {
-		p.goDo(func() { p.options.Events.Ended(Exit{ID: id, Code: -1, Lost: true, Ended: time.Now()}) })
+		p.goDo(func() { p.options.Events.Ended(Exit{ID: id, Code: -1, Lost: true, Ended: time.Now().UTC()}) })
 	}
 }
 

@@ -75,7 +75,7 @@ func (a *attempt) run(signals <-chan os.Signal) Record {
 var errStopped = errors.New("stopped before it was started")
 
 func (a *attempt) notStarted(err error) Record {
-	record := Record{Code: -1, Ended: time.Now(), Stopped: errors.Is(err, errStopped)}
+	record := Record{Code: -1, Ended: time.Now().UTC(), Stopped: errors.Is(err, errStopped)}
 	if !record.Stopped {
 		record.StartError = err.Error()
 	}
@@ -91,7 +91,7 @@ func (a *attempt) notStarted(err error) Record {
 func (a *attempt) record(status syscall.WaitStatus) Record {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	record := Record{Code: status.ExitStatus(), Stopped: a.stopped, Orphaned: a.orphaned, Started: a.task.At, Ended: time.Now()}
+	record := Record{Code: status.ExitStatus(), Stopped: a.stopped, Orphaned: a.orphaned, Started: a.task.At, Ended: time.Now().UTC()}
 	if status.Signaled() {
 		record.Code, record.Signal = -1, signalName(status.Signal())
 		record.OutOfMemory = status.Signal() == syscall.SIGKILL && (a.tooLarge || !a.killed && a.oom.rose() || a.group.oomKilled())

@@ -49,7 +49,7 @@ func (a *attempt) start(signals <-chan os.Signal) (*output, error) {
 		out.closeReaders()
 		return nil, startError(program, err)
 	}
-	a.task = Task{PID: a.pid, Boot: bootID(), Ticks: startTicks(a.pid), At: time.Now()}
+	a.task = Task{PID: a.pid, Boot: bootID(), Ticks: startTicks(a.pid), At: time.Now().UTC()}
 	if a.group != nil {
 		a.task.Cgroup = a.group.path
 	}
