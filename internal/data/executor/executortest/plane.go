@@ -37,13 +37,11 @@ func Main(subject Subject) {
 	if dir == "" {
 		return
 	}
-	if err := serve(subject, dir); err != nil {
-		fmt.Fprintln(os.Stderr, "plane of the suite:", err)
-		os.Exit(1)
-	}
-	os.Exit(0)
+	fmt.Fprintln(os.Stderr, "plane of the suite:", serve(subject, dir))
+	os.Exit(1)
 }
 
+// serve returns when something is wrong: a plane of the suite ends by being killed.
 func serve(subject Subject, dir string) error {
 	out := &answers{encoder: json.NewEncoder(os.Stdout)}
 	e, _, err := subject.Open(dir, out)
