@@ -159,8 +159,8 @@ func (c *clause) text(o operand, function common.Filter_Function, value string) 
 	}
 }
 
-// rejoin mends a filter that the SDK writes when it filters runs or actions by one phase: it hands a string over where a list of
-// strings belongs, so phase "10" arrives as the values "1" and "0". No EQUAL has several values otherwise.
+// rejoin mends a filter that the SDK writes when it filters runs or actions by one phase: it hands a string over where a
+// list of strings belongs, so phase "10" arrives as the values "1" and "0". No EQUAL has several values otherwise.
 func rejoin(values []string) []string {
 	if len(values) < 2 {
 		return values

@@ -100,10 +100,14 @@ func (l *List) order(q *Query, request *common.ListRequest) error {
 	return nil
 }
 
+// Row takes one row: it passes the destinations of its columns to scan.
+type Row = func(scan func(dest ...any) error) error
+
 // Page runs the query: "SELECT columns FROM from WHERE scope AND the filters …". columns, from and scope are constants of
-// the caller, args the arguments of their placeholders in that order. each is called once per row, in order, and passes the destinations of its columns to scan. The token of
-// the next page is empty when there is none.
-func (q *Query) Page(tx store.Tx, columns, from, scope string, args []any, each func(scan func(dest ...any) error) error) (token string, err error) {
+// the caller, args the arguments of their placeholders in that order. each is called once per row, in order, and passes
+// the destinations of its columns to scan; to keep none of the row it must still scan. The token of the next page is
+// empty when there is none.
+func (q *Query) Page(tx store.Tx, columns, from, scope string, args []any, each Row) (token string, err error) {
 	var c clause
 	c.write("SELECT " + columns + ", " + strings.Join(q.keys, ", ") + " FROM " + from + " WHERE " + scope + " AND " + q.Where)
 	direction, beyond := " DESC", " < "
@@ -125,7 +129,7 @@ func (q *Query) Page(tx store.Tx, columns, from, scope string, args []any, each 
 	return q.read(rows, each)
 }
 
-func (q *Query) read(rows *sql.Rows, each func(scan func(dest ...any) error) error) (string, error) {
+func (q *Query) read(rows *sql.Rows, each Row) (string, error) {
 	last := make([]any, len(q.keys))
 	for n := 0; rows.Next(); n++ {
 		if n == q.Limit {

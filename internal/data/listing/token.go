@@ -34,8 +34,8 @@ func encode(q *Query, keys []any) string {
 	return base64.RawURLEncoding.EncodeToString(raw)
 }
 
-// decode reads a token that came back. One of another list, other filters or another order would silently skip or repeat rows, so it is
-// refused.
+// decode reads a token that came back. One of another list, other filters or another order would silently skip or repeat
+// rows, so it is refused.
 func decode(text string, q *Query) ([]any, error) {
 	malformed := fault.Invalid("token", "is not one that this list gave out; start again without a token")
 	if len(text) > maxToken {

@@ -34,7 +34,8 @@ func ParseV1(field, text string) ([]*common.Filter, error) {
 		key, value, comma := strings.Cut(inside, ",")
 		function, known := v1Functions[strings.TrimSpace(name)]
 		if !open || !closed || !comma || !known {
-			return nil, fault.Invalid(field, "cannot read %q; write filters like eq(state, 0)+contains(name, x), with eq, ne, gt, gte, lt, lte, contains or value_in", clip(rest))
+			return nil, fault.Invalid(field, "cannot read %q; write filters like eq(state, 0)+contains(name, x), "+
+				"with eq, ne, gt, gte, lt, lte, contains or value_in", clip(rest))
 		}
 		f := &common.Filter{Function: function, Field: strings.TrimSpace(key), Values: []string{strings.TrimSpace(value)}}
 		if function == common.Filter_VALUE_IN {

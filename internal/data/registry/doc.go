@@ -6,5 +6,6 @@
 // it. Rows carry a number of the store's change sequence, so that the link can tell the other plane what is new; specs,
 // inputs and settings are content and stay here.
 //
-// It never starts a run, never reads the bucket, and never trusts the organisation that a client sends: every key begins with names.Org.
+// It never starts a run, never reads the bucket, and never trusts the organisation that a client sends: every key begins
+// with names.Org.
 package registry

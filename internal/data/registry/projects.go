@@ -16,7 +16,8 @@ import (
 	"biplane.dev/biplane/internal/store"
 )
 
-// Exists says whether a project and its domain exist; archived ones do. The error is a fault of KindNotFound that says what to do.
+// Exists says whether a project and its domain exist; archived ones do. The error is a fault of KindNotFound that says
+// what to do.
 func (r *Registry) Exists(ctx context.Context, id names.Project) error {
 	return r.db.Read(ctx, func(tx store.Tx) error {
 		_, err := existing(tx, id)
@@ -73,13 +74,15 @@ func accepting(tx store.Tx, id names.Project) error {
 		return err
 	}
 	if p.GetState() == project.ProjectState_PROJECT_STATE_ARCHIVED || p.GetState() == project.ProjectState_PROJECT_STATE_SYSTEM_ARCHIVED {
-		return fault.New(fault.KindPrecondition, "project %q is archived and takes no new work; make it active again with: flyte update project %s --unarchive", id.Project, id.Project)
+		return fault.New(fault.KindPrecondition, "project %q is archived and takes no new work; "+
+			"make it active again with: flyte update project %s --unarchive", id.Project, id.Project)
 	}
 	return nil
 }
 
 func unknownProject(id string) error {
-	return fault.New(fault.KindNotFound, "project %q does not exist; see what exists with: flyte get project, or create it with: flyte create project", id)
+	return fault.New(fault.KindNotFound, "project %q does not exist; see what exists with: flyte get project, "+
+		"or create it with: flyte create project", id)
 }
 
 func unknownDomain(domain string) error {
@@ -117,7 +120,8 @@ func writeProject(tx store.WriteTx, p *project.Project, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(`INSERT INTO projects (org, id, name, description, labels, state, created_at, updated_at, seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+	_, err = tx.Exec(`INSERT INTO projects (org, id, name, description, labels, state, created_at, updated_at, seq)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (org, id) DO UPDATE SET name = excluded.name, description = excluded.description, labels = excluded.labels,
 			state = excluded.state, updated_at = excluded.updated_at, seq = excluded.seq`,
 		org(), p.GetId(), p.GetName(), p.GetDescription(), labels, int32(p.GetState()), micros(now), micros(now), tx.NextSeq())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 
 	"google.golang.org/protobuf/proto"
@@ -55,7 +56,8 @@ type record struct {
 func readSettings(tx store.Tx, l level) (record, error) {
 	r := record{level: l, settings: &settings.Settings{}}
 	var raw []byte
-	err := tx.QueryRow(`SELECT version, settings FROM settings WHERE org = ? AND domain = ? AND project = ?`, org(), l.domain, l.project).Scan(&r.version, &raw)
+	err := tx.QueryRow(`SELECT version, settings FROM settings WHERE org = ? AND domain = ? AND project = ?`, org(), l.domain, l.project).
+		Scan(&r.version, &raw)
 	if errors.Is(err, store.ErrNoRows) {
 		return r, nil
 	}
@@ -159,15 +161,21 @@ func checkSettings(s *settings.Settings) error {
 	if size := proto.Size(s); size > maxSettings {
 		return fault.Invalid("settings", "is %d bytes large; at most %d are allowed", size, maxSettings)
 	}
-	if c := s.GetRun().GetMaxActionConcurrency(); c.GetState() == settings.SettingState_SETTING_STATE_VALUE && (c.GetIntValue() < 0 || c.GetIntValue() == 1 || c.GetIntValue() > 1<<31) {
-		return fault.Invalid("settings.run.max_action_concurrency", "is %d; use 0 for no limit, or at least 2, since an action that waits for its children counts", c.GetIntValue())
+	const given = settings.SettingState_SETTING_STATE_VALUE
+	if c := s.GetRun().GetMaxActionConcurrency(); c.GetState() == given {
+		if n := c.GetIntValue(); n < 0 || n == 1 || n > math.MaxUint32 {
+			return fault.Invalid("settings.run.max_action_concurrency", "is %d; use 0 for no limit, or at least 2, "+
+				"since an action that waits for its children counts", n)
+		}
 	}
-	if q := s.GetRun().GetDefaultQueue(); q.GetState() == settings.SettingState_SETTING_STATE_VALUE && q.GetStringValue() != "" {
+	if q := s.GetRun().GetDefaultQueue(); q.GetState() == given && q.GetStringValue() != "" {
 		if err := names.Check("settings.run.default_queue", q.GetStringValue()); err != nil {
 			return err
 		}
 	}
-	for name, m := range map[string]*settings.StringMapSetting{"labels": s.GetLabels(), "annotations": s.GetAnnotations(), "environment_variables": s.GetEnvironmentVariables()} {
+	for name, m := range map[string]*settings.StringMapSetting{
+		"labels": s.GetLabels(), "annotations": s.GetAnnotations(), "environment_variables": s.GetEnvironmentVariables(),
+	} {
 		if err := checkMap("settings."+name, m, name == "environment_variables"); err != nil {
 			return err
 		}

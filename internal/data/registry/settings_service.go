@@ -97,7 +97,8 @@ func (s SettingsService) UpdateSettings(ctx context.Context, request *settings.U
 		case old == 0:
 			return fault.New(fault.KindNotFound, "there are no settings at this level yet; create them")
 		case uint64(old) != request.GetVersion():
-			return fault.New(fault.KindAborted, "the settings are at version %d, not at %d: somebody changed them meanwhile; read them again", old, request.GetVersion())
+			return fault.New(fault.KindAborted, "the settings are at version %d, not at %d: somebody changed them meanwhile; "+
+				"read them again", old, request.GetVersion())
 		}
 		return nil
 	})
@@ -134,7 +135,8 @@ func (s SettingsService) write(ctx context.Context, key *settings.SettingsKey, c
 		}
 		written.version = old.version + 1
 		_, err = tx.Exec(`INSERT INTO settings (org, domain, project, version, settings, updated_at, seq) VALUES (?, ?, ?, ?, ?, ?, ?)
-			ON CONFLICT (org, domain, project) DO UPDATE SET version = excluded.version, settings = excluded.settings, updated_at = excluded.updated_at, seq = excluded.seq`,
+			ON CONFLICT (org, domain, project) DO UPDATE SET version = excluded.version, settings = excluded.settings,
+				updated_at = excluded.updated_at, seq = excluded.seq`,
 			org(), l.domain, l.project, written.version, raw, micros(time.Now()), tx.NextSeq())
 		return err
 	})

@@ -47,7 +47,8 @@ func encodeSpec(spec *task.TaskSpec) (digest string, raw []byte, err error) {
 		return "", nil, fault.Invalid("spec.task_template", "is missing")
 	}
 	if size := proto.Size(spec); size > MaxSpec {
-		return "", nil, &fault.Fault{Kind: fault.KindTooLarge, Field: "spec", Message: fmt.Sprintf("is %d bytes large; a task spec has at most %d; keep large defaults out of the signature", size, MaxSpec)}
+		message := fmt.Sprintf("is %d bytes large; a task spec has at most %d; keep large defaults out of the signature", size, MaxSpec)
+		return "", nil, &fault.Fault{Kind: fault.KindTooLarge, Field: "spec", Message: message}
 	}
 	raw, err = marshal(spec)
 	if err != nil {

@@ -116,12 +116,13 @@ func (row taskRow) metadata(tx store.Tx) (*task.TaskMetadata, error) {
 
 // triggersSummary describes the only trigger of a task, or counts several; nil without any.
 func triggersSummary(tx store.Tx, id names.Task) (*task.TaskTriggersSummary, error) {
-	rows, err := tx.Query(`SELECT name, active, automation FROM triggers WHERE org = ? AND project = ? AND domain = ? AND task = ? AND deleted_at = 0`, org(), id.Project.Project, id.Domain, id.Name)
+	rows, err := tx.Query(`SELECT name, active, automation FROM triggers`+whereLiveTriggers, taskKey(id)...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	stats, only := &task.TaskTriggersSummary_TriggerStats{}, &task.TaskTriggersSummary_TriggerDetails{AutomationSpec: &task.TriggerAutomationSpec{}}
+	stats := &task.TaskTriggersSummary_TriggerStats{}
+	only := &task.TaskTriggersSummary_TriggerDetails{AutomationSpec: &task.TriggerAutomationSpec{}}
 	for rows.Next() {
 		var automation []byte
 		if err := rows.Scan(&only.Name, &only.Active, &automation); err != nil {

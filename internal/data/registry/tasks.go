@@ -37,6 +37,11 @@ func (r *Registry) Latest(ctx context.Context, id names.Task) (names.Task, error
 	})
 }
 
+// whereTask is the condition of taskKey: every version of a name.
+const whereTask = ` WHERE org = ? AND project = ? AND domain = ? AND name = ?`
+
+func taskKey(id names.Task) []any { return []any{org(), id.Project.Project, id.Domain, id.Name} }
+
 // taskRow is a deployed version of a task, without its spec.
 type taskRow struct {
 	id          names.Task
@@ -63,7 +68,8 @@ func readTask(tx store.Tx, id names.Task) (taskRow, error) {
 	if _, err := existing(tx, id.Project); err != nil {
 		return taskRow{}, err
 	}
-	query, args := `SELECT `+taskColumns+` FROM tasks WHERE org = ? AND project = ? AND domain = ? AND name = ? AND `, []any{org(), id.Project.Project, id.Domain, id.Name}
+	query := `SELECT ` + taskColumns + ` FROM tasks` + whereTask + ` AND `
+	args := taskKey(id)
 	if id.Version == "" {
 		query += `latest = 1`
 	} else {
@@ -88,8 +94,8 @@ func deployTask(tx store.WriteTx, id names.Task, spec *task.TaskSpec, now time.T
 	}
 	var old string
 	var latest bool
-	key := []any{org(), id.Project.Project, id.Domain, id.Name}
-	err = tx.QueryRow(`SELECT digest, latest FROM tasks WHERE org = ? AND project = ? AND domain = ? AND name = ? AND version = ?`, append(key, id.Version)...).Scan(&old, &latest)
+	key := taskKey(id)
+	err = tx.QueryRow(`SELECT digest, latest FROM tasks`+whereTask+` AND version = ?`, append(key, id.Version)...).Scan(&old, &latest)
 	known := err == nil
 	if err != nil && !errors.Is(err, store.ErrNoRows) {
 		return err
@@ -98,7 +104,8 @@ func deployTask(tx store.WriteTx, id names.Task, spec *task.TaskSpec, now time.T
 		if same, err := sameSpec(tx, old, digest, spec); err != nil {
 			return err
 		} else if !same {
-			return fault.New(fault.KindExists, "task %q exists in version %q with other content; a version never changes, so deploy under another one", id.Name, id.Version)
+			return fault.New(fault.KindExists, "task %q exists in version %q with other content; "+
+				"a version never changes, so deploy under another one", id.Name, id.Version)
 		}
 		if latest {
 			return nil
@@ -106,22 +113,23 @@ func deployTask(tx store.WriteTx, id names.Task, spec *task.TaskSpec, now time.T
 	}
 	// Times rise within a name even when the clock does not: "latest" is the highest.
 	var newest int64
-	if err := tx.QueryRow(`SELECT COALESCE(MAX(created_at), 0) FROM tasks WHERE org = ? AND project = ? AND domain = ? AND name = ?`, key...).Scan(&newest); err != nil {
+	if err := tx.QueryRow(`SELECT COALESCE(MAX(created_at), 0) FROM tasks`+whereTask, key...).Scan(&newest); err != nil {
 		return err
 	}
 	created := max(micros(now), newest+1)
-	if _, err := tx.Exec(`UPDATE tasks SET latest = 0, seq = ? WHERE org = ? AND project = ? AND domain = ? AND name = ? AND latest = 1`, append([]any{tx.NextSeq()}, key...)...); err != nil {
+	if _, err := tx.Exec(`UPDATE tasks SET latest = 0, seq = ?`+whereTask+` AND latest = 1`, append([]any{tx.NextSeq()}, key...)...); err != nil {
 		return err
 	}
 	if known {
-		_, err := tx.Exec(`UPDATE tasks SET latest = 1, created_at = ?, seq = ? WHERE org = ? AND project = ? AND domain = ? AND name = ? AND version = ?`,
+		_, err := tx.Exec(`UPDATE tasks SET latest = 1, created_at = ?, seq = ?`+whereTask+` AND version = ?`,
 			append([]any{created, tx.NextSeq()}, append(key, id.Version)...)...)
 		return err
 	}
 	if err := insertSpec(tx, digest, raw); err != nil {
 		return err
 	}
-	_, err = tx.Exec(`INSERT INTO tasks (org, project, domain, name, version, digest, short_name, environment, description, entrypoint, latest, created_at, seq)
+	_, err = tx.Exec(`INSERT INTO tasks
+		(org, project, domain, name, version, digest, short_name, environment, description, entrypoint, latest, created_at, seq)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)`,
 		org(), id.Project.Project, id.Domain, id.Name, id.Version, digest, spec.GetShortName(), spec.GetEnvironment().GetName(),
 		spec.GetDocumentation().GetShortDescription(), flag(spec.GetTaskTemplate().GetMetadata().GetIsEntrypoint()), created, tx.NextSeq())

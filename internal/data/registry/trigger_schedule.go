@@ -22,7 +22,8 @@ func (r *Registry) Changed(ctx context.Context, after int64, limit int) ([]sched
 	var changed []schedule.Trigger
 	next := after
 	err := r.db.Read(ctx, func(tx store.Tx) error {
-		rows, err := tx.Query(`SELECT project, domain, task, name, revision, active, automation, catch_up, scheduled_from, settled_at, seq FROM triggers WHERE seq > ? ORDER BY seq LIMIT ?`, after, limit)
+		rows, err := tx.Query(`SELECT project, domain, task, name, revision, active, automation, catch_up, scheduled_from, settled_at, seq
+			FROM triggers WHERE seq > ? ORDER BY seq LIMIT ?`, after, limit)
 		if err != nil {
 			return err
 		}
@@ -32,7 +33,9 @@ func (r *Registry) Changed(ctx context.Context, after int64, limit int) ([]sched
 			var automation []byte
 			var catchUp string
 			var from, settled int64
-			if err := rows.Scan(&t.ID.Project.Project, &t.ID.Domain, &t.ID.Task, &t.ID.Name, &t.Revision, &t.Active, &automation, &catchUp, &from, &settled, &next); err != nil {
+			err := rows.Scan(&t.ID.Project.Project, &t.ID.Domain, &t.ID.Task, &t.ID.Name, &t.Revision, &t.Active, &automation, &catchUp,
+				&from, &settled, &next)
+			if err != nil {
 				return err
 			}
 			t.From, t.Settled = instant(from), instant(settled)

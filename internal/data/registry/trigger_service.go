@@ -72,7 +72,8 @@ func (s TriggerService) DeployTrigger(ctx context.Context, request *trigger.Depl
 			if row, _, err := findTrigger(tx, id); err != nil {
 				return err
 			} else if uint64(row.revision) != expected {
-				return fault.New(fault.KindAborted, "trigger %q is at revision %d, not at %d: somebody changed it meanwhile; read it again", id.Name, row.revision, expected)
+				return fault.New(fault.KindAborted, "trigger %q is at revision %d, not at %d: somebody changed it meanwhile; read it again",
+					id.Name, row.revision, expected)
 			}
 		}
 		row, err := deployTrigger(tx, d, now)
@@ -123,10 +124,12 @@ func (s TriggerService) GetTriggerRevisionDetails(ctx context.Context, request *
 			return err
 		}
 		row.revision = int64(request.GetId().GetRevision())
-		err = tx.QueryRow(`SELECT active, spec, automation, created_at FROM trigger_revisions`+whereTrigger+` AND revision = ?`, append(triggerKey(id), row.revision)...).
+		err = tx.QueryRow(`SELECT active, spec, automation, created_at FROM trigger_revisions`+whereTrigger+` AND revision = ?`,
+			append(triggerKey(id), row.revision)...).
 			Scan(&row.active, &row.spec, &row.automation, &row.updated)
 		if errors.Is(err, store.ErrNoRows) || !found {
-			return fault.New(fault.KindNotFound, "trigger %q of task %q has no revision %d, or it is too old and was dropped", id.Name, id.Task, row.revision)
+			return fault.New(fault.KindNotFound, "trigger %q of task %q has no revision %d, or it is too old and was dropped",
+				id.Name, id.Task, row.revision)
 		}
 		if err != nil {
 			return err
@@ -148,7 +151,12 @@ func (row triggerRow) identifier() *common.TriggerIdentifier {
 }
 
 func (row triggerRow) status() *trigger.TriggerStatus {
-	return &trigger.TriggerStatus{DeployedAt: timestamp(row.deployed), UpdatedAt: timestamp(row.updated), TriggeredAt: timestamp(row.fired), DeletedAt: timestamp(row.deleted)}
+	return &trigger.TriggerStatus{
+		DeployedAt:  timestamp(row.deployed),
+		UpdatedAt:   timestamp(row.updated),
+		TriggeredAt: timestamp(row.fired),
+		DeletedAt:   timestamp(row.deleted),
+	}
 }
 
 func (row triggerRow) automationSpec() (*task.TriggerAutomationSpec, error) {
@@ -166,7 +174,9 @@ func (row triggerRow) details() (*trigger.TriggerDetails, error) {
 	}
 	spec.Active = row.active // the row knows what was turned on or off since
 	automation, err := row.automationSpec()
-	details := &trigger.TriggerDetails{Id: row.identifier(), Metadata: &trigger.TriggerMetadata{}, Spec: spec, Status: row.status(), AutomationSpec: automation}
+	details := &trigger.TriggerDetails{
+		Id: row.identifier(), Metadata: &trigger.TriggerMetadata{}, Spec: spec, Status: row.status(), AutomationSpec: automation,
+	}
 	if spec.GetDescription() != "" {
 		details.Description = proto.String(spec.GetDescription())
 	}
@@ -212,7 +222,9 @@ func (s TriggerService) ListTriggers(ctx context.Context, request *trigger.ListT
 				return err
 			}
 			automation, err := row.automationSpec()
-			response.Triggers = append(response.Triggers, &trigger.Trigger{Id: row.identifier(), Metadata: &trigger.TriggerMetadata{}, Status: row.status(), Active: row.active, AutomationSpec: automation})
+			response.Triggers = append(response.Triggers, &trigger.Trigger{
+				Id: row.identifier(), Metadata: &trigger.TriggerMetadata{}, Status: row.status(), Active: row.active, AutomationSpec: automation,
+			})
 			return err
 		})
 		return err
@@ -231,7 +243,8 @@ func triggerScope(request *trigger.ListTriggersRequest) (*names.Project, string,
 	case *trigger.ListTriggersRequest_TaskId:
 		id = scope.TaskId
 	case *trigger.ListTriggersRequest_TaskName:
-		id, field = &task.TaskIdentifier{Project: scope.TaskName.GetProject(), Domain: scope.TaskName.GetDomain(), Name: scope.TaskName.GetName()}, "task_name"
+		name := scope.TaskName
+		id, field = &task.TaskIdentifier{Project: name.GetProject(), Domain: name.GetDomain(), Name: name.GetName()}, "task_name"
 	default:
 		return listScope(request.GetProjectId())
 	}
@@ -272,7 +285,8 @@ func (s TriggerService) GetTriggerRevisionHistory(ctx context.Context, request *
 		if err != nil {
 			return err
 		}
-		response.Token, err = query.Page(tx, "action, created_at, revision", "trigger_revisions", "org = ? AND project = ? AND domain = ? AND task = ? AND name = ?", triggerKey(id), func(scan func(...any) error) error {
+		scope := "org = ? AND project = ? AND domain = ? AND task = ? AND name = ?"
+		response.Token, err = query.Page(tx, "action, created_at, revision", "trigger_revisions", scope, triggerKey(id), func(scan func(...any) error) error {
 			var action int32
 			var created int64
 			err := scan(&action, &created, &row.revision)

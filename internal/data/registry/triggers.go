@@ -45,7 +45,8 @@ func newDraft(prefix string, id names.Trigger, spec *trigger.TriggerSpec, automa
 		return draft{}, err
 	}
 	if size := proto.Size(spec); size > MaxSpec {
-		return draft{}, &fault.Fault{Kind: fault.KindTooLarge, Field: prefix + "spec", Message: fmt.Sprintf("is %d bytes large; at most %d are allowed", size, MaxSpec)}
+		message := fmt.Sprintf("is %d bytes large; at most %d are allowed", size, MaxSpec)
+		return draft{}, &fault.Fault{Kind: fault.KindTooLarge, Field: prefix + "spec", Message: message}
 	}
 	return draft{id: id, spec: spec, automation: automation}, nil
 }
@@ -142,15 +143,20 @@ type triggerRow struct {
 	fired         int64
 }
 
-const triggerColumns = "project, domain, task, name, revision, task_version, active, spec, automation, deployed_at, updated_at, deleted_at, scheduled_from, settled_at, fired_at"
+const triggerColumns = `project, domain, task, name, revision, task_version, active, spec, automation, deployed_at, updated_at, deleted_at,
+	scheduled_from, settled_at, fired_at`
 
 func scanTrigger(scan func(dest ...any) error) (triggerRow, error) {
 	var row triggerRow
 	row.id.Org = org()
-	return row, scan(&row.id.Project.Project, &row.id.Domain, &row.id.Task, &row.id.Name, &row.revision, &row.taskVersion, &row.active, &row.spec,
-		&row.automation, &row.deployed, &row.updated, &row.deleted, &row.scheduledFrom, &row.settled, &row.fired)
+	return row, scan(&row.id.Project.Project, &row.id.Domain, &row.id.Task, &row.id.Name, &row.revision, &row.taskVersion, &row.active,
+		&row.spec, &row.automation, &row.deployed, &row.updated, &row.deleted, &row.scheduledFrom, &row.settled, &row.fired)
 }
 
+// whereLiveTriggers is the condition of a task's triggers, with taskKey for arguments.
+const whereLiveTriggers = " WHERE org = ? AND project = ? AND domain = ? AND task = ? AND deleted_at = 0"
+
+// whereTrigger is the condition of triggerKey.
 const whereTrigger = " WHERE org = ? AND project = ? AND domain = ? AND task = ? AND name = ?"
 
 func triggerKey(id names.Trigger) []any {
@@ -172,7 +178,8 @@ func readTrigger(tx store.Tx, id names.Trigger) (triggerRow, error) {
 	}
 	row, found, err := findTrigger(tx, id)
 	if err == nil && (!found || row.deleted != 0) {
-		err = fault.New(fault.KindNotFound, "trigger %q of task %q does not exist in %s; see what exists with: flyte get trigger", id.Name, id.Task, id.Project)
+		err = fault.New(fault.KindNotFound, "trigger %q of task %q does not exist in %s; see what exists with: flyte get trigger",
+			id.Name, id.Task, id.Project)
 	}
 	return row, err
 }
@@ -238,17 +245,20 @@ func writeRevision(tx store.WriteTx, row triggerRow, action trigger.TriggerRevis
 		return row, err
 	}
 	catchUp := spec.GetRunSpec().GetAnnotations().GetValues()[schedule.CatchUp]
-	_, err := tx.Exec(`INSERT INTO triggers (org, project, domain, task, name, revision, task_version, active, spec, automation, catch_up, deployed_at, updated_at, deleted_at, scheduled_from, settled_at, fired_at, seq)
+	_, err := tx.Exec(`INSERT INTO triggers (org, project, domain, task, name, revision, task_version, active, spec, automation, catch_up,
+			deployed_at, updated_at, deleted_at, scheduled_from, settled_at, fired_at, seq)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-		ON CONFLICT (org, project, domain, task, name) DO UPDATE SET revision = excluded.revision, task_version = excluded.task_version, active = excluded.active,
-			spec = excluded.spec, automation = excluded.automation, catch_up = excluded.catch_up, deployed_at = excluded.deployed_at, updated_at = excluded.updated_at,
-			deleted_at = excluded.deleted_at, scheduled_from = excluded.scheduled_from, settled_at = excluded.settled_at, fired_at = excluded.fired_at, seq = excluded.seq`,
+		ON CONFLICT (org, project, domain, task, name) DO UPDATE SET revision = excluded.revision, task_version = excluded.task_version,
+			active = excluded.active, spec = excluded.spec, automation = excluded.automation, catch_up = excluded.catch_up,
+			deployed_at = excluded.deployed_at, updated_at = excluded.updated_at, deleted_at = excluded.deleted_at,
+			scheduled_from = excluded.scheduled_from, settled_at = excluded.settled_at, fired_at = excluded.fired_at, seq = excluded.seq`,
 		append(triggerKey(row.id), row.revision, row.taskVersion, flag(row.active), row.spec, row.automation, catchUp, row.deployed, row.updated,
 			row.deleted, row.scheduledFrom, row.settled, row.fired, tx.NextSeq())...)
 	if err != nil {
 		return row, err
 	}
-	if _, err := tx.Exec(`INSERT INTO trigger_revisions (org, project, domain, task, name, revision, action, active, spec, automation, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	if _, err := tx.Exec(`INSERT INTO trigger_revisions
+		(org, project, domain, task, name, revision, action, active, spec, automation, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		append(triggerKey(row.id), row.revision, int32(action), flag(row.active), row.spec, row.automation, micros(now))...); err != nil {
 		return row, err
 	}
@@ -280,7 +290,7 @@ func replaceTriggers(tx store.WriteTx, id names.Task, drafts []draft, now time.T
 }
 
 func liveTriggers(tx store.Tx, id names.Task) ([]triggerRow, error) {
-	rows, err := tx.Query(`SELECT `+triggerColumns+` FROM triggers WHERE org = ? AND project = ? AND domain = ? AND task = ? AND deleted_at = 0`, org(), id.Project.Project, id.Domain, id.Name)
+	rows, err := tx.Query(`SELECT `+triggerColumns+` FROM triggers`+whereLiveTriggers, taskKey(id)...)
 	if err != nil {
 		return nil, err
 	}

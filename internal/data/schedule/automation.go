@@ -22,7 +22,8 @@ func (never) Next(time.Time) time.Time { return time.Time{} }
 // there. Errors are faults that name the field: KindInvalid, or KindUnsupported for artifact triggers.
 func Parse(spec *task.TriggerAutomationSpec, from time.Time) (Schedule, error) {
 	if spec.GetArtifact() != nil || spec.GetType() == task.TriggerAutomationSpecType_TYPE_ARTIFACT {
-		return nil, &fault.Fault{Kind: fault.KindUnsupported, Field: "automation_spec.artifact", Message: "triggers on artifacts are not served; use a schedule, or fire the trigger on demand"}
+		return nil, &fault.Fault{Kind: fault.KindUnsupported, Field: "automation_spec.artifact",
+			Message: "triggers on artifacts are not served; use a schedule, or fire the trigger on demand"}
 	}
 	schedule := spec.GetSchedule()
 	switch spec.GetType() {

@@ -33,11 +33,13 @@ func parseCron(field, expression, zone string) (Schedule, error) {
 	}
 	location, err := loadZone(zone)
 	if err != nil {
-		return nil, fault.Invalid(strings.TrimSuffix(field, "_expression")+".timezone", "%q is not a time zone; use an IANA name like Europe/Berlin, or UTC", clip(zone))
+		return nil, fault.Invalid(strings.TrimSuffix(field, "_expression")+".timezone",
+			"%q is not a time zone; use an IANA name like Europe/Berlin, or UTC", clip(zone))
 	}
 	expression = strings.TrimSpace(expression)
 	wrong := func(why string) error {
-		return fault.Invalid(inner, "%q is not a cron expression (%s); write minute, hour, day of month, month and day of week, like \"30 6 * * 1-5\"", clip(expression), why)
+		return fault.Invalid(inner, "%q is not a cron expression (%s); write minute, hour, day of month, month and day of week, "+
+			"like \"30 6 * * 1-5\"", clip(expression), why)
 	}
 	// The parser reads a zone out of the expression, and panics on one without a blank after it.
 	if len(expression) > maxExpression || strings.Contains(expression, "TZ=") {

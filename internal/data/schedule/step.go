@@ -9,8 +9,8 @@ import (
 // restarts, or is busy, needs a moment.
 const Tolerance = time.Minute
 
-// WrongClock is how far ahead of the clock a settled time may be before it is taken as the trace of a clock that was wrong. Up to
-// there a clock that was set back waits until it has caught up.
+// WrongClock is how far ahead of the clock a settled time may be before it is taken as the trace of a clock that was
+// wrong. Up to there a clock that was set back waits until it has caught up.
 const WrongClock = 24 * time.Hour
 
 // Due is what Step found.
@@ -43,8 +43,8 @@ func Step(s Schedule, p Policy, cursor, now time.Time) Due {
 	return Due{Fires: fires, Settled: settled, Next: s.Next(settled)}
 }
 
-// lastDue is the last n times in (cursor, now], oldest first. A long pause of a frequent trigger has many more; looking back in growing
-// windows keeps the work in proportion to n.
+// lastDue is the last n times in (cursor, now], oldest first. A long pause of a frequent trigger has many more; looking
+// back in growing windows keeps the work in proportion to n.
 func lastDue(s Schedule, cursor, now time.Time, n int) []time.Time {
 	for window := time.Minute; ; window *= 8 {
 		from, whole := now.Add(-window), false

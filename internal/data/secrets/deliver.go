@@ -28,6 +28,8 @@ const (
 	maxVariable = 128<<10 - 1
 )
 
+const asFileInstead = `ask for it as a file: flyte.Secret(key=%q, mount="/etc/flyte/secrets")`
+
 var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // Deliver looks up what a task's security context asks for, and returns the variables and files that the attempt must
@@ -69,10 +71,10 @@ func (d *delivery) variable(want *core.Secret, value []byte) error {
 		return fault.Invalid("security_context.secrets.env_var", "%.64q is not the name of an environment variable", name)
 	}
 	if bytes.IndexByte(value, 0) >= 0 {
-		return fault.New(fault.KindPrecondition, `secret %q is binary and cannot be an environment variable; ask for it as a file: flyte.Secret(key=%q, mount="/etc/flyte/secrets")`, key, key)
+		return fault.New(fault.KindPrecondition, "secret %q is binary and cannot be an environment variable; "+asFileInstead, key, key)
 	}
 	if len(name)+1+len(value) > maxVariable {
-		return fault.New(fault.KindPrecondition, `secret %q is too long for an environment variable; ask for it as a file: flyte.Secret(key=%q, mount="/etc/flyte/secrets")`, key, key)
+		return fault.New(fault.KindPrecondition, "secret %q is too long for an environment variable; "+asFileInstead, key, key)
 	}
 	d.env[envPrefixName] = envPrefix
 	return d.set(name, key, string(value))
@@ -82,7 +84,8 @@ func (d *delivery) file(want *core.Secret, value []byte) error {
 	key, name := want.GetKey(), strings.ToLower(want.GetKey())
 	path := folder + "/" + name
 	if known, taken := d.from[path]; taken && known != key {
-		return fault.New(fault.KindPrecondition, "secrets %q and %q would be the same file %s; ask for one of them as an environment variable", known, key, name)
+		return fault.New(fault.KindPrecondition, "secrets %q and %q would be the same file %s; "+
+			"ask for one of them as an environment variable", known, key, name)
 	} else if !taken {
 		d.from[path] = key
 		d.files = append(d.files, executor.File{Path: name, Content: value})
@@ -99,7 +102,8 @@ func (d *delivery) file(want *core.Secret, value []byte) error {
 
 func (d *delivery) set(name, key, value string) error {
 	if known, taken := d.from[name]; taken && known != key {
-		return fault.New(fault.KindPrecondition, "secrets %q and %q both go to the environment variable %s; give one of them another as_env_var", known, key, name)
+		return fault.New(fault.KindPrecondition, "secrets %q and %q both go to the environment variable %s; "+
+			"give one of them another as_env_var", known, key, name)
 	}
 	d.from[name] = key
 	d.env[name] = value

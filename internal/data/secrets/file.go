@@ -69,7 +69,8 @@ func OpenFile(path, keyPath string) (Backend, error) {
 	exists := err == nil
 	box, err := openBox(keyPath, !exists)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("open secrets: %s is there, but its key %s is not; put the key back, or remove the secrets to start without any", path, keyPath)
+		return nil, fmt.Errorf("open secrets: %s is there, but its key %s is not; "+
+			"put the key back, or remove the secrets to start without any", path, keyPath)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open secrets: %w", err)
@@ -179,7 +180,8 @@ func (f *file) write(entries []entry) error {
 		return fault.New(fault.KindInternal, "the secrets could not be written down") // the cause could quote a value
 	}
 	if err := replaceFile(f.path, f.box.seal(plain)); err != nil {
-		return &fault.Fault{Kind: fault.KindUnavailable, Message: "the plane cannot write its secrets: the disk is full or failing; make room and try again", Cause: err}
+		const message = "the plane cannot write its secrets: the disk is full or failing; make room and try again"
+		return &fault.Fault{Kind: fault.KindUnavailable, Message: message, Cause: err}
 	}
 	f.entries = entries
 	return nil

@@ -85,6 +85,7 @@ func (v *Vault) Lookup(ctx context.Context, project names.Project, key string) (
 			return value, err
 		}
 	}
-	return nil, fault.New(fault.KindNotFound, "secret %q does not exist for project %s, domain %s; create it with: flyte create secret %s --project %s --domain %s",
+	return nil, fault.New(fault.KindNotFound, "secret %q does not exist for project %s, domain %s; "+
+		"create it with: flyte create secret %s --project %s --domain %s",
 		key, project.Project, project.Domain, key, project.Project, project.Domain)
 }
