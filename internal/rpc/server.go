@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -85,7 +86,7 @@ func New(config Config) (*Server, error) {
 
 // Options are what every Connect handler to be mounted must be made with: they bound its messages, map its errors and
 // count its calls. Options of the handler's own, such as further interceptors, come after them.
-func (s *Server) Options() []connect.HandlerOption { return s.options }
+func (s *Server) Options() []connect.HandlerOption { return slices.Clip(s.options) }
 
 // Handle mounts a service; its arguments are what a generated constructor returns:
 //
