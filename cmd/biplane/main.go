@@ -26,6 +26,7 @@ type cli struct {
 	Run    runCommand    `cmd:"" help:"Show a run and its actions."`
 	Abort  abortCommand  `cmd:"" help:"Abort a run."`
 	Planes planesCommand `cmd:"" help:"List the data planes and how they are."`
+	Why    whyCommand    `cmd:"" help:"Say why a run, or one action of it, does not get on."`
 }
 
 func main() {

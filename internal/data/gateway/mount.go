@@ -5,6 +5,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"biplane.dev/biplane/gen/biplane/plane/v1/planev1connect"
 	"biplane.dev/biplane/gen/flyteidl2/actions/actionsconnect"
 	"biplane.dev/biplane/gen/flyteidl2/cluster/clusterconnect"
 	"biplane.dev/biplane/gen/flyteidl2/dataproxy/dataproxyconnect"
@@ -36,6 +37,7 @@ type Services struct {
 // Mount puts every service of the data plane on the server. What is not mounted answers UNIMPLEMENTED.
 func (g *Gateway) Mount(server Server, s Services) {
 	options := server.Options()
+	server.Handle(planev1connect.NewPlaneServiceHandler(Operator{Gateway: g}, options...))
 	server.Handle(actionsconnect.NewActionsServiceHandler(Actions{Gateway: g}, options...))
 	server.Handle(clusterconnect.NewClusterServiceHandler(Cluster{}, options...))
 	server.Handle(dataproxyconnect.NewDataProxyServiceHandler(Data{Gateway: g}, options...))

@@ -160,3 +160,12 @@ func (j *Journal) Ended(ctx context.Context, runID int64) (ended bool, err error
 
 // Seq is the newest committed number of the change sequence.
 func (j *Journal) Seq() int64 { return j.db.Seq() }
+
+// RunsNamed returns the runs of this name in all projects.
+func (j *Journal) RunsNamed(ctx context.Context, name string) (runs []*RunInfo, err error) {
+	err = j.db.Read(ctx, func(tx store.Tx) error {
+		runs, err = queryRuns(tx, `name = ? ORDER BY id LIMIT 10`, name)
+		return err
+	})
+	return runs, err
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,20 +66,20 @@ func (l *Launcher) task(ctx context.Context, digest string) (*taskFacts, error) 
 
 // command renders the attempt: the argv and the environment that the SDK's runtime expects (flyte/_bin/runtime.py), in a
 // clean environment, so that nothing of the machine's own Flyte configuration reaches a task.
-func (l *Launcher) command(ctx context.Context, e engine.StartAttempt) (executor.Command, error) {
+func (l *Launcher) command(ctx context.Context, e engine.StartAttempt) (command executor.Command, release func(), err error) {
 	run, err := l.run(ctx, e.ID.Run)
 	if err != nil {
-		return executor.Command{}, err
+		return command, nil, err
 	}
 	facts, err := l.task(ctx, e.Task.Digest)
 	if err != nil {
-		return executor.Command{}, err
+		return command, nil, err
 	}
 	template := facts.spec.GetTaskTemplate()
 	container := template.GetContainer()
 	environment, err := l.config.Images.Environment(ctx, container.GetImage())
 	if err != nil {
-		return executor.Command{}, err
+		return command, nil, err
 	}
 	env := maps.Clone(l.config.Base)
 	maps.Copy(env, environment.Vars)
@@ -87,9 +88,10 @@ func (l *Launcher) command(ctx context.Context, e engine.StartAttempt) (executor
 			env[pair.GetKey()] = pair.GetValue()
 		}
 	}
-	secretEnv, files, err := l.config.Secrets.Deliver(ctx, e.ID.Project, wanted(template, run.spec))
+	wanted := append(slices.Clone(template.GetSecurityContext().GetSecrets()), run.spec.GetSecurityContext().GetSecrets()...)
+	secretEnv, files, err := l.config.Secrets.Deliver(ctx, e.ID.Project, wanted)
 	if err != nil {
-		return executor.Command{}, err
+		return command, environment.Release, err
 	}
 	maps.Copy(env, secretEnv)
 	maps.Copy(env, l.identity(e, template))
@@ -102,16 +104,7 @@ func (l *Launcher) command(ctx context.Context, e engine.StartAttempt) (executor
 	}
 	return executor.Command{
 		ID: e.ID, Args: argv, Env: env, Files: files, MemoryLimit: facts.memoryLimit, CPUMillis: e.Task.CPUMillis, Grace: l.config.Grace,
-	}, nil
-}
-
-func wanted(template *core.TaskTemplate, run *task.RunSpec) (all []Secret) {
-	for _, context := range []*core.SecurityContext{template.GetSecurityContext(), run.GetSecurityContext()} {
-		for _, s := range context.GetSecrets() {
-			all = append(all, Secret{Group: s.GetGroup(), Key: s.GetKey(), EnvVar: s.GetEnvVar(), File: s.GetMountRequirement() == core.Secret_FILE})
-		}
-	}
-	return all
+	}, environment.Release, nil
 }
 
 // identity are the variables that say which attempt this is and where the plane is; nothing a user sets can replace them.

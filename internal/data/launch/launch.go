@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"biplane.dev/biplane/gen/flyteidl2/core"
 	"biplane.dev/biplane/internal/data/engine"
 	"biplane.dev/biplane/internal/data/executor"
 	"biplane.dev/biplane/internal/data/journal"
@@ -18,22 +19,18 @@ import (
 type Environment struct {
 	Vars map[string]string // for the task's process, below what the task and the run set
 	Path []string          // folders that come first in PATH
+	// Release says that the attempt has ended: until then the environment is not collected.
+	Release func()
 }
 
-// Images resolves the image of a task. A fault of KindInvalid or KindNotFound is the task's own fault.
+// Images resolves the image of a task. A fault of KindInvalid, KindUnsupported or KindNotFound is the task's own fault.
 type Images interface {
 	Environment(ctx context.Context, image string) (Environment, error)
 }
 
-// Secret is one secret that a task asks for, by the terms of flyteidl2.core.Secret.
-type Secret struct {
-	Group, Key, EnvVar string
-	File               bool
-}
-
 // Secrets looks up the secrets of a task and says how it is to see them.
 type Secrets interface {
-	Deliver(ctx context.Context, scope names.Project, wanted []Secret) (env map[string]string, files []executor.File, err error)
+	Deliver(ctx context.Context, scope names.Project, wanted []*core.Secret) (env map[string]string, files []executor.File, err error)
 }
 
 // Config of a launcher.
@@ -74,6 +71,7 @@ type job struct {
 	stop    bool
 	started time.Time
 	outcome *engine.Outcome
+	release func() // of its environment
 }
 
 // New makes a launcher. The executor must report to Events().
@@ -108,12 +106,16 @@ func (l *Launcher) prepare(ctx context.Context, j *job) {
 	defer j.cancel()
 	id := j.start.ID
 	if j.start.Running || j.start.Resumed && l.config.Executor.Known(id) {
+		l.keepEnvironment(ctx, j)
 		l.hand(j)
 		l.config.Executor.Adopt(id)
 		l.afterHanding(j)
 		return
 	}
-	command, err := l.command(ctx, j.start)
+	command, release, err := l.command(ctx, j.start)
+	l.mu.Lock()
+	j.release = release
+	l.mu.Unlock()
 	if !l.hand(j) {
 		l.settle(id, engine.Outcome{At: engine.At(time.Now()), Error: &engine.Error{Code: engine.CodeAborted, Message: "stopped before it was started", Kind: engine.ErrorUser}})
 		return
@@ -127,6 +129,22 @@ func (l *Launcher) prepare(ctx context.Context, j *job) {
 		return
 	}
 	l.afterHanding(j)
+}
+
+// keepEnvironment holds the environment of an attempt that is adopted. Not to find it changes nothing: the attempt has it.
+func (l *Launcher) keepEnvironment(ctx context.Context, j *job) {
+	facts, err := l.task(ctx, j.start.Task.Digest)
+	if err != nil {
+		return
+	}
+	environment, err := l.config.Images.Environment(ctx, facts.spec.GetTaskTemplate().GetContainer().GetImage())
+	if err != nil {
+		l.config.Log.Warn("the environment of an adopted attempt is not there", "attempt", j.start.ID, "error", err)
+		return
+	}
+	l.mu.Lock()
+	j.release = environment.Release
+	l.mu.Unlock()
 }
 
 // hand marks the attempt as the executor's; false when it has been stopped before. An adopted one is handed in any case.
@@ -177,6 +195,9 @@ func (l *Launcher) Forget(e engine.ForgetAttempt) {
 	j := l.jobs[e.ID]
 	delete(l.jobs, e.ID)
 	l.mu.Unlock()
+	if j != nil && j.release != nil {
+		j.release()
+	}
 	if j == nil || j.handed {
 		go l.config.Executor.Forget(e.ID)
 	}

@@ -110,11 +110,13 @@ func (p *Plane) health() *linkv1.Health {
 	return h
 }
 
+// version is the program's, as a build from a tag has it.
 func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return strings.TrimPrefix(info.Main.Version, "v")
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "devel"
 	}
-	return "devel"
+	return strings.TrimPrefix(info.Main.Version, "v")
 }
 
 // controlAddress reads where the control plane's link listens.

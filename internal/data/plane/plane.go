@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"biplane.dev/biplane/gen/flyteidl2/task"
 	"biplane.dev/biplane/internal/data/builtins"
 	"biplane.dev/biplane/internal/data/engine"
 	"biplane.dev/biplane/internal/data/engine/shell"
@@ -24,9 +25,12 @@ import (
 	"biplane.dev/biplane/internal/data/logs"
 	"biplane.dev/biplane/internal/data/objects"
 	"biplane.dev/biplane/internal/data/registry"
+	"biplane.dev/biplane/internal/data/schedule"
+	"biplane.dev/biplane/internal/data/secrets"
 	"biplane.dev/biplane/internal/data/taskspec"
 	"biplane.dev/biplane/internal/fault"
 	"biplane.dev/biplane/internal/link/anchor"
+	"biplane.dev/biplane/internal/names"
 	"biplane.dev/biplane/internal/rpc"
 	"biplane.dev/biplane/internal/store"
 )
@@ -67,6 +71,8 @@ type Plane struct {
 	bucket   *objects.File
 	logs     *logs.File
 	images   *images.Store
+	secrets  secrets.Backend
+	gateway  *gateway.Gateway
 	executor *executor.Process
 	launcher *launch.Launcher
 	builtins *builtins.Runner
@@ -100,6 +106,11 @@ func open(ctx context.Context, config Config) (p *Plane, err error) {
 	if err != nil {
 		return p, err
 	}
+	for _, folder := range []string{"home", "keys"} {
+		if err := os.MkdirAll(p.folder(folder), 0o700); err != nil {
+			return p, fault.Wrap(err, fault.KindPrecondition, "the state folder %s cannot be written: %v", config.State, err)
+		}
+	}
 	// The executor's lock says that this plane is the only one on the folder, so it comes before anything is changed.
 	if err := p.openExecutor(); err != nil {
 		return p, err
@@ -114,6 +125,9 @@ func open(ctx context.Context, config Config) (p *Plane, err error) {
 		return p, err
 	}
 	if p.bucket, err = objects.OpenFile(p.folder("bucket"), objects.FileOptions{}); err != nil {
+		return p, err
+	}
+	if p.secrets, err = secrets.OpenFile(p.folder("secrets"), p.folder("keys/secrets.key")); err != nil {
 		return p, err
 	}
 	if p.images, err = images.Open(images.Config{State: p.folder("images"), Cache: config.Cache, Python: config.Python}); err != nil {
@@ -137,16 +151,11 @@ func (p *Plane) openExecutor() (err error) {
 }
 
 func (p *Plane) assemble(ctx context.Context) error {
-	for _, folder := range []string{"home", "keys"} {
-		if err := os.MkdirAll(p.folder(folder), 0o700); err != nil {
-			return err
-		}
-	}
 	endpoint := fmt.Sprintf("localhost:%d", p.listener.Addr().(*net.TCPAddr).Port)
 	p.journal = journal.New(p.db)
 	p.shell = shell.New(shell.Config{Engine: p.config.Engine, MaxPending: 16384, Log: p.config.Log, Task: taskspec.Decode}, p.journal, world{p})
 	p.launcher = launch.New(launch.Config{
-		Executor: p.executor, Journal: p.journal, Bucket: p.bucket, Images: environments{p.images}, Secrets: noSecrets{}, Tell: p.shell.Tell,
+		Executor: p.executor, Journal: p.journal, Bucket: p.bucket, Images: environments{p}, Secrets: secrets.NewVault(p.secrets), Tell: p.shell.Tell,
 		Log: p.config.Log, Endpoint: endpoint, RawPrefix: p.rawPrefix(), Home: p.folder("home"), MaxQPS: p.config.MaxQPS, Grace: p.config.Grace,
 		Base: map[string]string{
 			"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "DO_NOT_TRACK": "1", "FSSPEC_FILE_AUTO_MKDIR": "True", "FSSPEC_LOCAL_AUTO_MKDIR": "True",
@@ -158,6 +167,9 @@ func (p *Plane) assemble(ctx context.Context) error {
 		LogPath: p.logs.Path, LogLimits: p.config.LogLimits, Tell: p.shell.Tell, MaxInputs: 128 << 20,
 	})
 	if err := p.shell.Restore(ctx); err != nil {
+		return err
+	}
+	if err := p.deployBuilder(ctx); err != nil {
 		return err
 	}
 	return p.serve("http://" + endpoint)
@@ -182,16 +194,29 @@ func (p *Plane) serve(base string) (err error) {
 	p.server.HandleHTTP(objectsPath, objects.NewHandler(p.bucket, signer, objects.HandlerOptions{
 		MaxBody: 1 << 40, Idle: time.Minute, Total: 6 * time.Hour, Log: p.config.Log,
 	}))
-	g := gateway.New(gateway.Config{
+	p.gateway = gateway.New(gateway.Config{
 		Shell: p.shell, Journal: p.journal, Names: p.registry, Bucket: p.bucket, Signer: urls{base: base, signer: signer},
 		Logs: p.logs, Log: p.config.Log,
 	})
-	g.Mount(p.server, gateway.Services{
+	p.gateway.Mount(p.server, gateway.Services{
 		Projects: registry.NewProjectService(p.registry), Tasks: registry.NewTaskService(p.registry),
 		Triggers: registry.NewTriggerService(p.registry), Settings: registry.NewSettingsService(p.registry),
-		Images: images.NewService(p.images),
+		Secrets: secrets.NewService(p.secrets, p.registry), Images: images.NewService(p.images),
 	})
 	return nil
+}
+
+// deployBuilder makes the image builder a task like any other, so that the stock SDK's remote builder finds it.
+func (p *Plane) deployBuilder(ctx context.Context) error {
+	spec := images.TaskSpec()
+	_, err := registry.NewTaskService(p.registry).DeployTask(ctx, &task.DeployTaskRequest{
+		TaskId: &task.TaskIdentifier{Org: names.Org, Project: images.TaskProject, Domain: images.TaskDomain, Name: images.TaskName, Version: images.TaskVersion},
+		Spec:   spec,
+	})
+	if fault.Is(err, fault.KindExists) {
+		return nil
+	}
+	return err
 }
 
 func (p *Plane) run(ctx context.Context, ready func(string)) error {
@@ -203,6 +228,8 @@ func (p *Plane) run(ctx context.Context, ready func(string)) error {
 	if err := p.sweep(background); err != nil {
 		p.config.Log.Warn("attempts of an earlier life could not be swept", "error", err)
 	}
+	parts.Go(func() { schedule.New(p.registry, p.gateway, p.config.Log, time.Now).Run(background) })
+	parts.Go(func() { p.collectImages(background) })
 	if p.config.Control != "" {
 		parts.Go(func() { p.runLink(background) })
 	}
@@ -248,5 +275,25 @@ func (p *Plane) close() {
 	}
 	if err := errors.Join(errs...); err != nil {
 		p.config.Log.Warn("closing the data plane", "error", err)
+	}
+}
+
+const (
+	collectEvery   = time.Hour
+	environmentTTL = 30 * 24 * time.Hour // unused environments are kept as long; one that is needed again is built again
+)
+
+// collectImages removes environments that nothing has used for long.
+func (p *Plane) collectImages(ctx context.Context) {
+	for {
+		wait(ctx, collectEvery)
+		if ctx.Err() != nil {
+			return
+		}
+		if collected, err := p.images.Collect(ctx, func(string) bool { return false }, environmentTTL); err != nil {
+			p.config.Log.Warn("unused environments could not be removed", "error", err)
+		} else {
+			p.config.Log.Info("unused environments were removed", "collected", collected)
+		}
 	}
 }

@@ -9,10 +9,8 @@ import (
 	"biplane.dev/biplane/internal/data/engine"
 	"biplane.dev/biplane/internal/data/engine/shell"
 	"biplane.dev/biplane/internal/data/executor"
-	"biplane.dev/biplane/internal/data/images"
 	"biplane.dev/biplane/internal/data/launch"
 	"biplane.dev/biplane/internal/data/objects"
-	"biplane.dev/biplane/internal/fault"
 	"biplane.dev/biplane/internal/names"
 )
 
@@ -64,11 +62,22 @@ func (p *Plane) sweep(ctx context.Context) error {
 }
 
 // environments turns images into what a process needs.
-type environments struct{ store *images.Store }
+type environments struct{ *Plane }
 
 func (e environments) Environment(ctx context.Context, image string) (launch.Environment, error) {
-	env, err := e.store.Resolve(ctx, image)
-	return launch.Environment{Vars: env.Vars, Path: env.PathPrepend}, err
+	env, err := e.images.Resolve(ctx, image)
+	if err != nil {
+		return launch.Environment{}, err
+	}
+	hold, err := e.images.Hold(ctx, env.Key)
+	if err != nil {
+		return launch.Environment{}, err
+	}
+	return launch.Environment{Vars: env.Vars, Path: env.PathPrepend, Release: func() {
+		if err := hold.Close(); err != nil {
+			e.config.Log.Warn("an environment could not be let go", "environment", env.Key, "error", err)
+		}
+	}}, nil
 }
 
 // urls makes absolute addresses of signed paths.
@@ -85,14 +94,4 @@ func (u urls) SignPut(key objects.Key, expires time.Duration, length int64, md5 
 func (u urls) SignGet(key objects.Key, expires time.Duration) (string, time.Time, error) {
 	until := time.Now().Add(expires)
 	return u.base + u.signer.SignGet(key, until), until, nil
-}
-
-// noSecrets is a plane without a secret store: a task that asks for a secret cannot be started.
-type noSecrets struct{}
-
-func (noSecrets) Deliver(_ context.Context, _ names.Project, wanted []launch.Secret) (map[string]string, []executor.File, error) {
-	if len(wanted) > 0 {
-		return nil, nil, fault.NotFound("secret", wanted[0].Key)
-	}
-	return nil, nil, nil
 }

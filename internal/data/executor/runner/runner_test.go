@@ -246,7 +246,7 @@ func TestLookUp(t *testing.T) {
 
 func TestNiceness(t *testing.T) {
 	t.Parallel()
-	for millis, want := range map[int64]int{0: 6, 1000: 6, 4000: 0, 64_000: 0, 500: 9, 100: 17, 1: 19} {
+	for millis, want := range map[int64]int{0: 2, 1000: 2, 1500: 0, 64_000: 0, 500: 5, 100: 12, 1: 19} {
 		if got := niceness(millis); got != want {
 			t.Errorf("%d: %d, want %d", millis, got, want)
 		}

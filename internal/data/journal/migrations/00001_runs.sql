@@ -35,6 +35,7 @@ CREATE TABLE runs (
     seq            BIGINT NOT NULL,
     UNIQUE (org, project, domain, name)
 );
+CREATE INDEX runs_by_name ON runs (name);
 CREATE INDEX runs_by_time ON runs (project, domain, created_at, id);
 CREATE INDEX runs_by_seq ON runs (seq);
 CREATE INDEX runs_open ON runs (id) WHERE open = 1;
