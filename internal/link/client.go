@@ -20,8 +20,10 @@ import (
 type Config struct {
 	Address string      // host:port of the control plane
 	TLS     *tls.Config // from ClientTLS
-	Source  Source
-	Sink    Sink
+	// Where, when it is set, is asked for both before every try instead: a control plane may have moved meanwhile.
+	Where  func() (address string, config *tls.Config, err error)
+	Source Source
+	Sink   Sink
 	// Health is asked for every heartbeat; Head is filled in by the link.
 	Health func() *linkv1.Health
 	Log    *slog.Logger
@@ -57,7 +59,7 @@ func Run(ctx context.Context, c Config) {
 		}
 		wait := backoff(failures, c.FirstWait, c.MaxWait)
 		failures++
-		c.Log.Warn("the link to the control plane is down; work goes on and is reported later", "address", c.Address, "error", err, "retry_in", wait.Round(time.Millisecond))
+		c.Log.Warn("the link to the control plane is down; work goes on and is reported later", "address", s.Address, "error", err, "retry_in", wait.Round(time.Millisecond))
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -92,6 +94,12 @@ func (s *session) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	s.cancel, s.wake, s.silence = cancel, make(chan struct{}, 1), welcomeTimeout
+	if s.Where != nil {
+		var err error
+		if s.Address, s.TLS, err = s.Where(); err != nil {
+			return fmt.Errorf("where the control plane is: %w", err)
+		}
+	}
 	wire := &wire{}
 	context.AfterFunc(ctx, wire.close)
 	transport := wire.transport(s.TLS)

@@ -206,3 +206,36 @@ func TestANewerSessionOfAPlaneEndsTheOlder(t *testing.T) {
 		t.Errorf("the newer session: %v", err)
 	}
 }
+
+func TestWhereIsAskedBeforeEveryTry(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	config := clientTLS(t, s.planeFiles("here"))
+	source := linktest.Open(t, t.TempDir())
+	answers := make(chan string, 3)
+	answers <- "" // not there yet
+	answers <- "127.0.0.1:1"
+	answers <- s.address
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	news := make(chan error, 10)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		link.Run(ctx, link.Config{Source: source, Sink: source.Sink(), Log: slog.New(slog.DiscardHandler), FirstWait: time.Millisecond, MaxWait: time.Millisecond,
+			Status: func(err error) { news <- err },
+			Where: func() (string, *tls.Config, error) {
+				if address := <-answers; address != "" {
+					return address, config, nil
+				}
+				return "", nil, errors.New("not there yet")
+			}})
+	}()
+	for try, want := range []bool{false, false, true} {
+		if err := <-news; (err == nil) != want {
+			t.Errorf("try %d: %v", try, err)
+		}
+	}
+	cancel()
+	<-done
+}

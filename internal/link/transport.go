@@ -23,7 +23,7 @@ func (w *wire) transport(config *tls.Config) *http.Transport {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
 	return &http.Transport{
-		TLSClientConfig:     config,
+		TLSClientConfig:     config.Clone(), // net/http writes to it
 		Proxy:               http.ProxyFromEnvironment,
 		TLSHandshakeTimeout: 10 * time.Second,
 		Protocols:           protocols,

@@ -98,7 +98,7 @@ func TestALedgerThatWasDeletedIsFilledAgain(t *testing.T) {
 	h.connect(source, h.listen)
 	m := model{}
 	var many []*linkv1.Event
-	for i := range 1500 { // more than one batch
+	for i := range 600 { // more than one batch
 		name := fmt.Sprint("r", i)
 		many = append(many, linktest.Run(name, succeeded))
 		m[name] = succeeded

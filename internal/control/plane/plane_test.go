@@ -138,7 +138,7 @@ func (h *house) phases() map[string]linkv1.Phase {
 	phases := map[string]linkv1.Phase{}
 	token := ""
 	for {
-		answer, err := h.client().ListRuns(context.Background(), &adminv1.ListRunsRequest{PageToken: token, Limit: 70})
+		answer, err := h.client().ListRuns(context.Background(), &adminv1.ListRunsRequest{PageToken: token, Limit: 200})
 		if err != nil {
 			h.t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"strings"
 	"sync"
 
 	linkv1 "biplane.dev/biplane/gen/biplane/link/v1"
@@ -39,17 +40,22 @@ type Anchor struct {
 
 // Begin writes a new life. It must be called once per start, before anything of this start draws a number of the change
 // sequence.
-func Begin(ctx context.Context, db store.DB) (*Anchor, error) {
+//
+// Reports are the kinds of rows that the plane's Source tells of. When a version of the plane begins to tell of another
+// kind, rows that changed long ago are still untold, below the cursor: the earlier lives are forgotten then, and so
+// everything is asked for again.
+func Begin(ctx context.Context, db store.DB, reports ...string) (*Anchor, error) {
 	a := &Anchor{db: db}
+	kinds := strings.Join(reports, ",")
 	err := db.Write(ctx, func(tx store.WriteTx) error {
 		var last int64
 		if err := tx.QueryRow(`SELECT COALESCE(MAX(number), 0) FROM link_lives`).Scan(&last); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(`INSERT INTO link_lives (number, id, began_at) VALUES (?, ?, ?)`, last+1, rand.Text(), db.Seq()); err != nil {
+		if _, err := tx.Exec(`DELETE FROM link_lives WHERE number <= ? OR reports <> ?`, last+1-keptLives, kinds); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(`DELETE FROM link_lives WHERE number <= ?`, last+1-keptLives); err != nil {
+		if _, err := tx.Exec(`INSERT INTO link_lives (number, id, began_at, reports) VALUES (?, ?, ?, ?)`, last+1, rand.Text(), db.Seq(), kinds); err != nil {
 			return err
 		}
 		if err := tx.QueryRow(`SELECT applied FROM link_commands`).Scan(&a.applied); err != nil {

@@ -53,6 +53,23 @@ func TestLivesGrowByOneForEveryStartAndAreBounded(t *testing.T) {
 	}
 }
 
+func TestAPlaneThatTellsOfMoreIsAskedForEverythingAgain(t *testing.T) {
+	t.Parallel()
+	db := open(t, filepath.Join(t.TempDir(), "x.db"))
+	for _, c := range []struct {
+		reports []string
+		lives   int
+	}{{[]string{"run"}, 1}, {[]string{"run"}, 2}, {[]string{"run", "action"}, 1}, {[]string{"run", "action"}, 2}} {
+		a, err := anchor.Begin(t.Context(), db, c.reports...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(a.Lives()) != c.lives {
+			t.Errorf("reporting %v: %d lives, want %d", c.reports, len(a.Lives()), c.lives)
+		}
+	}
+}
+
 func TestSinkKeepsItsCursorOverARestart(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "x.db")

@@ -1,0 +1,2 @@
+-- +goose Up
+ALTER TABLE link_lives ADD COLUMN reports TEXT NOT NULL DEFAULT '';
