@@ -201,11 +201,28 @@ func (p *Process) begin(a *attempt, command Command) error {
 	if found {
 		return nil
 	}
-	if err := p.spawn(a, command); err != nil {
+	err = p.seed(a, command)
+	if err == nil {
+		err = p.spawn(a, command)
+	}
+	if err != nil {
 		_ = p.folders.discard(a.id) // an empty one that stays does no harm
 		return startFault(err)
 	}
 	return nil
+}
+
+// seed prepares the working folder's content beside it. The runner takes it from there when it makes the folder, so that a
+// crash half-way through leaves nothing that could be taken for whole.
+func (p *Process) seed(a *attempt, command Command) error {
+	folder := filepath.Join(p.folders.path(a.id), runner.SeedDir)
+	if err := os.RemoveAll(folder); err != nil || command.Seed == nil {
+		return err
+	}
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		return err
+	}
+	return command.Seed(folder)
 }
 
 func startFault(err error) error {

@@ -201,7 +201,12 @@ func (s Data) GetActionData(ctx context.Context, request *dataproxy.GetActionDat
 			}
 		}
 	}
-	return response, s.readOutputs(ctx, row, response.Outputs)
+	if err := s.readOutputs(ctx, row, response.Outputs); err != nil {
+		return nil, err
+	}
+	s.localise(response.GetInputs().GetLiterals())
+	s.localise(response.GetOutputs().GetLiterals())
+	return response, nil
 }
 
 func (s Data) readOutputs(ctx context.Context, row *journal.Row, into *task.Outputs) error {

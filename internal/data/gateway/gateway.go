@@ -44,7 +44,9 @@ type Config struct {
 	Bucket  objects.Bucket
 	Signer  Signer
 	Logs    logs.Store
-	Log     *slog.Logger
+	// Local turns the address of a raw object into one that a client on this machine can read; nil leaves all as they are.
+	Local func(uri string) string
+	Log   *slog.Logger
 	// MaxInputs is the largest set of inputs accepted, in bytes.
 	MaxInputs int64
 	Now       func() time.Time

@@ -82,6 +82,9 @@ func (l *Launcher) command(ctx context.Context, e engine.StartAttempt) (command 
 		return command, nil, err
 	}
 	env := maps.Clone(l.config.Base)
+	if raw := l.rawData(run.spec, e.ID.Action, e.ID.Number); strings.HasPrefix(raw, l.config.RawPrefix+"/") || !strings.HasPrefix(raw, "s3://") {
+		maps.Copy(env, l.config.Storage)
+	}
 	maps.Copy(env, environment.Vars)
 	for _, list := range [][]*core.KeyValuePair{container.GetEnv(), run.spec.GetEnvs().GetValues()} {
 		for _, pair := range list {
@@ -104,6 +107,7 @@ func (l *Launcher) command(ctx context.Context, e engine.StartAttempt) (command 
 	}
 	return executor.Command{
 		ID: e.ID, Args: argv, Env: env, Files: files, MemoryLimit: facts.memoryLimit, CPUMillis: e.Task.CPUMillis, Grace: l.config.Grace,
+		Seed: environment.Seed,
 	}, environment.Release, nil
 }
 

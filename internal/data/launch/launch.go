@@ -19,6 +19,8 @@ import (
 type Environment struct {
 	Vars map[string]string // for the task's process, below what the task and the run set
 	Path []string          // folders that come first in PATH
+	// Seed fills the attempt's working folder; nil when the image has no files for it.
+	Seed func(folder string) error
 	// Release says that the attempt has ended: until then the environment is not collected.
 	Release func()
 }
@@ -44,8 +46,10 @@ type Config struct {
 	Log      *slog.Logger
 	// Endpoint is "host:port" of the gateway as the tasks reach it, without TLS.
 	Endpoint string
-	// RawPrefix is where tasks keep raw data when the run names no other place.
+	// RawPrefix is where tasks keep raw data when the run names no other place, and Storage the variables with which the
+	// SDK reaches it. A run that keeps its raw data in an S3 of its user gets none of them.
 	RawPrefix string
+	Storage   map[string]string
 	Home      string // HOME of the tasks; the SDK keeps a small cache there
 	MaxQPS    int    // enqueues a second that a parent may make: the SDK paces itself by it
 	Grace     time.Duration

@@ -24,6 +24,7 @@ import (
 	"biplane.dev/biplane/internal/data/launch"
 	"biplane.dev/biplane/internal/data/logs"
 	"biplane.dev/biplane/internal/data/objects"
+	"biplane.dev/biplane/internal/data/objects/s3endpoint"
 	"biplane.dev/biplane/internal/data/registry"
 	"biplane.dev/biplane/internal/data/schedule"
 	"biplane.dev/biplane/internal/data/secrets"
@@ -70,6 +71,7 @@ type Plane struct {
 	registry *registry.Registry
 	bucket   *objects.File
 	logs     *logs.File
+	raw      *s3endpoint.Endpoint
 	images   *images.Store
 	secrets  secrets.Backend
 	gateway  *gateway.Gateway
@@ -133,6 +135,9 @@ func open(ctx context.Context, config Config) (p *Plane, err error) {
 	if p.images, err = images.Open(images.Config{State: p.folder("images"), Cache: config.Cache, Python: config.Python}); err != nil {
 		return p, err
 	}
+	if err := p.openRaw(); err != nil {
+		return p, err
+	}
 	if p.listener, err = net.Listen("tcp", config.Listen); err != nil {
 		return p, fault.Wrap(err, fault.KindPrecondition, "cannot listen on %s: %v; choose another address", config.Listen, err)
 	}
@@ -156,9 +161,9 @@ func (p *Plane) assemble(ctx context.Context) error {
 	p.shell = shell.New(shell.Config{Engine: p.config.Engine, MaxPending: 16384, Log: p.config.Log, Task: taskspec.Decode}, p.journal, world{p})
 	p.launcher = launch.New(launch.Config{
 		Executor: p.executor, Journal: p.journal, Bucket: p.bucket, Images: environments{p}, Secrets: secrets.NewVault(p.secrets), Tell: p.shell.Tell,
-		Log: p.config.Log, Endpoint: endpoint, RawPrefix: p.rawPrefix(), Home: p.folder("home"), MaxQPS: p.config.MaxQPS, Grace: p.config.Grace,
+		Log: p.config.Log, Endpoint: endpoint, RawPrefix: p.raw.URI(rawKey), Storage: p.raw.TaskEnvironment("http://" + endpoint), Home: p.folder("home"), MaxQPS: p.config.MaxQPS, Grace: p.config.Grace,
 		Base: map[string]string{
-			"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "DO_NOT_TRACK": "1", "FSSPEC_FILE_AUTO_MKDIR": "True", "FSSPEC_LOCAL_AUTO_MKDIR": "True",
+			"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "DO_NOT_TRACK": "1", "FSSPEC_FILE_AUTO_MKDIR": "True",
 			"NO_PROXY": "localhost,127.0.0.1",
 		},
 	})
@@ -175,7 +180,31 @@ func (p *Plane) assemble(ctx context.Context) error {
 	return p.serve("http://" + endpoint)
 }
 
-func (p *Plane) rawPrefix() string { return "local://" + p.folder("bucket/objects/raw") }
+// rawKey is where tasks keep files, folders and frames. They reach it as S3, because on bare paths the SDK does not copy what a
+// task returns; inputs and outputs stay on bare paths, which are faster.
+const rawKey objects.Key = "raw"
+
+// openRaw makes the S3 endpoint for raw data.
+func (p *Plane) openRaw() error {
+	credentials, err := s3endpoint.LoadCredentials(p.folder("keys/raw.key"))
+	if err != nil {
+		return err
+	}
+	p.raw, err = s3endpoint.New(p.bucket, s3endpoint.Options{
+		Name: "biplane", Prefixes: []objects.Key{rawKey}, Credentials: credentials, Staging: p.folder("staging"),
+		MaxObject: 1 << 40, MaxUploads: 1024, MaxRequests: 256, Idle: time.Minute, Total: 6 * time.Hour, Log: p.config.Log,
+	})
+	return err
+}
+
+// localAddress is where a client on this machine, which has no credentials for the endpoint, reads the same object.
+func (p *Plane) localAddress(uri string) string {
+	key, err := p.raw.Key(uri)
+	if err != nil {
+		return uri
+	}
+	return p.bucket.URI(key)
+}
 
 func (p *Plane) serve(base string) (err error) {
 	p.server, err = rpc.New(rpc.Config{
@@ -194,9 +223,13 @@ func (p *Plane) serve(base string) (err error) {
 	p.server.HandleHTTP(objectsPath, objects.NewHandler(p.bucket, signer, objects.HandlerOptions{
 		MaxBody: 1 << 40, Idle: time.Minute, Total: 6 * time.Hour, Log: p.config.Log,
 	}))
+	for _, path := range []string{"/biplane", "/biplane/"} {
+		p.server.HandleHTTP(path, p.raw)
+	}
 	p.gateway = gateway.New(gateway.Config{
 		Shell: p.shell, Journal: p.journal, Names: p.registry, Bucket: p.bucket, Signer: urls{base: base, signer: signer},
-		Logs: p.logs, Log: p.config.Log,
+		Local: p.localAddress,
+		Logs:  p.logs, Log: p.config.Log,
 	})
 	p.gateway.Mount(p.server, gateway.Services{
 		Projects: registry.NewProjectService(p.registry), Tasks: registry.NewTaskService(p.registry),

@@ -73,11 +73,15 @@ func (e environments) Environment(ctx context.Context, image string) (launch.Env
 	if err != nil {
 		return launch.Environment{}, err
 	}
-	return launch.Environment{Vars: env.Vars, Path: env.PathPrepend, Release: func() {
+	found := launch.Environment{Vars: env.Vars, Path: env.PathPrepend, Release: func() {
 		if err := hold.Close(); err != nil {
 			e.config.Log.Warn("an environment could not be let go", "environment", env.Key, "error", err)
 		}
-	}}, nil
+	}}
+	if env.WorkDir != "" {
+		found.Seed = env.CopyWorkDir
+	}
+	return found, nil
 }
 
 // urls makes absolute addresses of signed paths.

@@ -14,6 +14,7 @@ const (
 	StopFile   = "stop"       // why the attempt is to be stopped, written before the signal
 	OutputFile = "runner.log" // the runner's own standard error
 	WorkDir    = "work"       // the task's working directory
+	SeedDir    = "seed"       // becomes WorkDir when it is there
 	SecretsDir = "secrets"    // the task's secret files
 	partSuffix = ".part"      // of a record that is not written yet
 )

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,7 +69,11 @@ func (a *attempt) makeFolders() error {
 	if err := errors.Join(os.RemoveAll(filepath.Join(folder, WorkDir)), os.RemoveAll(filepath.Join(folder, SecretsDir))); err != nil {
 		return err
 	}
-	if err := os.Mkdir(filepath.Join(folder, WorkDir), 0o700); err != nil {
+	err := os.Rename(filepath.Join(folder, SeedDir), filepath.Join(folder, WorkDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.Mkdir(filepath.Join(folder, WorkDir), 0o700)
+	}
+	if err != nil {
 		return err
 	}
 	for _, file := range a.spec.Files {
