@@ -1,0 +1,127 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"biplane.dev/biplane/gen/flyteidl2/actions/actionsconnect"
+	"biplane.dev/biplane/gen/flyteidl2/common"
+	"biplane.dev/biplane/gen/flyteidl2/dataproxy"
+	"biplane.dev/biplane/gen/flyteidl2/dataproxy/dataproxyconnect"
+	"biplane.dev/biplane/gen/flyteidl2/task"
+	"biplane.dev/biplane/gen/flyteidl2/workflow"
+	"biplane.dev/biplane/gen/flyteidl2/workflow/workflowconnect"
+	"biplane.dev/biplane/internal/names"
+)
+
+// Where the benchmarks run: the project and domain that a new plane has.
+const (
+	project = "flytesnacks"
+	domain  = "development"
+)
+
+// Client is one client process's connections to a plane.
+type Client struct {
+	http    *http.Client
+	actions actionsconnect.ActionsServiceClient
+	data    dataproxyconnect.DataProxyServiceClient
+	runs    workflowconnect.RunServiceClient
+}
+
+// NewClient makes a client of the gateway at url, with connections of its own.
+func NewClient(url string) *Client {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	c := &Client{http: &http.Client{Transport: &http.Transport{Protocols: &protocols, MaxIdleConnsPerHost: 64, DisableCompression: true}}}
+	c.actions = actionsconnect.NewActionsServiceClient(c.http, url, connect.WithSendGzip())
+	c.data = dataproxyconnect.NewDataProxyServiceClient(c.http, url, connect.WithSendGzip())
+	c.runs = workflowconnect.NewRunServiceClient(c.http, url, connect.WithSendGzip())
+	return c
+}
+
+// Close closes the idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Upload stores the inputs of a run, as the SDK does before it creates one.
+func (c *Client) Upload(ctx context.Context, spec *task.TaskSpec, inputs *task.Inputs) (*common.OffloadedInputData, error) {
+	response, err := c.data.UploadInputs(ctx, &dataproxy.UploadInputsRequest{
+		Id:     &dataproxy.UploadInputsRequest_ProjectId{ProjectId: &common.ProjectIdentifier{Organization: names.Org, Domain: domain, Name: project}},
+		Task:   &dataproxy.UploadInputsRequest_TaskSpec{TaskSpec: spec},
+		Inputs: inputs,
+	})
+	return response.GetOffloadedInputData(), err
+}
+
+// UploadEcho stores an input for Echo.
+func (c *Client) UploadEcho(ctx context.Context, x int64) (*common.OffloadedInputData, error) {
+	return c.Upload(ctx, Echo(), echoInputs(x))
+}
+
+// Create makes a run of a task and returns its name.
+func (c *Client) Create(ctx context.Context, spec *task.TaskSpec, inputs *common.OffloadedInputData) (string, error) {
+	response, err := c.runs.CreateRun(ctx, &workflow.CreateRunRequest{
+		Id:           &workflow.CreateRunRequest_ProjectId{ProjectId: &common.ProjectIdentifier{Organization: names.Org, Domain: domain, Name: project}},
+		Task:         &workflow.CreateRunRequest_TaskSpec{TaskSpec: spec},
+		InputWrapper: &workflow.CreateRunRequest_OffloadedInputData{OffloadedInputData: inputs},
+		RunSpec:      &task.RunSpec{},
+		Source:       workflow.RunSource_RUN_SOURCE_CLI,
+	})
+	return response.GetRun().GetAction().GetId().GetRun().GetName(), err
+}
+
+// Wait returns when the run has ended, with its last phase.
+func (c *Client) Wait(ctx context.Context, run string) (common.ActionPhase, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.runs.WatchActionDetails(ctx, &workflow.WatchActionDetailsRequest{ActionId: actionID(run, names.Root)})
+	if err != nil {
+		return 0, err
+	}
+	defer stream.Close()
+	for stream.Receive() {
+		status := stream.Msg().GetDetails().GetStatus()
+		if status.GetEndTime() != nil {
+			return status.GetPhase(), nil
+		}
+	}
+	return 0, fmt.Errorf("the watch of run %s ended before the run: %w", run, stream.Err())
+}
+
+// Open makes a run whose root sleeps for an hour, and watches its children. length is how long a child sleeps.
+func (c *Client) Open(ctx context.Context, length time.Duration) (*Parent, error) {
+	nap := Sleep()
+	hour, err := c.Upload(ctx, nap, sleepInputs(time.Hour))
+	if err != nil {
+		return nil, err
+	}
+	run, err := c.Create(ctx, nap, hour)
+	if err != nil {
+		return nil, err
+	}
+	inputs, err := c.Upload(ctx, nap, sleepInputs(length))
+	if err != nil {
+		return nil, err
+	}
+	// All children share one file of inputs, and the folder above it passes for the run's: a sleep writes no outputs.
+	p := newParent(c, run, nap, inputs.GetUri(), path.Dir(path.Dir(inputs.GetUri())))
+	return p, p.watch(ctx)
+}
+
+// Abort ends a run and all below it.
+func (c *Client) Abort(ctx context.Context, run string) error {
+	_, err := c.runs.AbortRun(ctx, &workflow.AbortRunRequest{RunId: runID(run)})
+	return err
+}
+
+func runID(run string) *common.RunIdentifier {
+	return &common.RunIdentifier{Org: names.Org, Project: project, Domain: domain, Name: run}
+}
+
+func actionID(run, action string) *common.ActionIdentifier {
+	return &common.ActionIdentifier{Run: runID(run), Name: action}
+}

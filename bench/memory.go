@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"biplane.dev/biplane/bench/internal/controller"
+	"biplane.dev/biplane/bench/internal/process"
+	"biplane.dev/biplane/bench/internal/report"
+)
+
+// held measures what an unfinished action takes: 50,000 sleeps of an hour.
+func (b *bench) held(ctx context.Context) error {
+	const n, warm = 50_000, 2000
+	t := b.table("held")
+	err := b.onPlane(ctx, func(plane *process.Plane) error {
+		// Connections, buffers and the database's cache are there before the first reading.
+		warming := func(parent *controller.Parent) error {
+			_, err := parent.FanOut(ctx, 0, warm)
+			return err
+		}
+		if err := underParent(ctx, plane, 0, warming); err != nil {
+			return err
+		}
+		return underParent(ctx, plane, time.Hour, func(parent *controller.Parent) error {
+			before, err := settle(ctx, plane)
+			if err != nil {
+				return err
+			}
+			w, err := open(ctx, plane)
+			if err != nil {
+				return err
+			}
+			if err := parent.Hold(ctx, n); err != nil {
+				return err
+			}
+			c, err := w.close(ctx)
+			if err != nil {
+				return err
+			}
+			after, err := settle(ctx, plane)
+			if err != nil {
+				return err
+			}
+			t.add(c, "held/enqueued", n/c.elapsed.Seconds(), "actions/s", report.Higher, 0, "acknowledged, none ends")
+			t.add(c, "held/rss", float64(after.Resident-before.Resident)/n, "B/action", report.Lower, 1024, "resident memory, the collector's slack included")
+			if after.live > 0 {
+				t.add(c, "held/live", (after.live-before.live)/n, "B/action", report.Lower, 0, "heap that is in use after a collection")
+			}
+			t.costs(c, "held", n)
+			began := time.Now()
+			if err := parent.Close(context.WithoutCancel(ctx)); err != nil {
+				return err
+			}
+			t.add(c, "held/aborted", time.Since(began).Seconds(), "s", report.Lower, 0, "until the abort of all is acknowledged")
+			return nil
+		})
+	})
+	return errors.Join(err, t.done())
+}
+
+// finished measures whether memory grows with what has ended: children come and go under many parents, and resident memory is
+// read after each tenth.
+func (b *bench) finished(ctx context.Context) error {
+	total, perParent := 100_000, 10_000
+	if b.long {
+		total = 1_000_000
+	}
+	t := b.table("finished")
+	err := b.onPlane(ctx, func(plane *process.Plane) error {
+		var first, last memory
+		w, err := open(ctx, plane)
+		if err != nil {
+			return err
+		}
+		for done := 0; done < total; {
+			err := underParent(ctx, plane, 0, func(parent *controller.Parent) error {
+				_, err := parent.FanOut(ctx, 0, perParent)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			done += perParent
+			if done%(total/10) != 0 {
+				continue
+			}
+			now, err := settle(ctx, plane)
+			if err != nil {
+				return err
+			}
+			if first.actions == 0 {
+				first = now
+				first.actions = done
+			}
+			last = now
+			last.actions = done
+			c, err := w.close(ctx)
+			if err != nil {
+				return err
+			}
+			t.add(c, fmt.Sprintf("finished/rss-%d", done), float64(now.Resident)/(1<<20), "MiB", report.Lower, 0, "")
+		}
+		c, err := w.close(ctx)
+		if err != nil {
+			return err
+		}
+		n := float64(last.actions - first.actions)
+		t.add(c, "finished/growth", float64(last.Resident-first.Resident)/n, "B/action", report.Lower, 0, "resident memory, from the first tenth to the last")
+		if last.live > 0 {
+			t.add(c, "finished/live-growth", (last.live-first.live)/n, "B/action", report.Lower, 0, "heap that is in use after a collection")
+		}
+		t.add(c, "finished/rate", float64(total)/c.elapsed.Seconds(), "actions/s", report.Higher, 0, "over all, pauses for reading included")
+		t.costs(c, "finished", total)
+		return nil
+	})
+	return errors.Join(err, t.done())
+}
+
+// memory of a plane at rest.
+type memory struct {
+	process.Usage
+	live    float64 // bytes that the last collection found in use; 0 when the plane does not say
+	actions int
+}
+
+// settle waits until the plane's memory has stopped changing for a second (commits, checkpoints and the return of pages
+// go on for a while after the last answer), and reads it.
+func settle(ctx context.Context, plane *process.Plane) (m memory, err error) {
+	const still, most, step = 4, 60, 250 * time.Millisecond
+	same := 0
+	for range most {
+		before := m.Resident
+		if m.Usage, err = process.UsageOf(plane.Data); err != nil {
+			return m, err
+		}
+		if diff := m.Resident - before; max(diff, -diff) < 256<<10 {
+			same++
+		} else {
+			same = 0
+		}
+		if same >= still {
+			break
+		}
+		select {
+		case <-time.After(step):
+		case <-ctx.Done():
+			return m, ctx.Err()
+		}
+	}
+	metrics, err := plane.Metrics(ctx)
+	m.live = metrics["go_gc_heap_live_bytes"]
+	return m, err
+}
