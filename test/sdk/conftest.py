@@ -117,13 +117,18 @@ def environment() -> None:
 
 
 @pytest.fixture(scope="session")
-def plane(tmp_path_factory, environment):
-    """The plane that the tests of this process share."""
+def shared_plane(tmp_path_factory, environment):
     plane = start_demo(tmp_path_factory.mktemp("demo") / "state")
-    plane.init()
     yield plane
     stop_demo(plane)
     shutil.rmtree(plane.state, ignore_errors=True)
+
+
+@pytest.fixture
+def plane(shared_plane):
+    """The plane that the tests of this process share. The client is made anew, since a test before may have used a plane of its own."""
+    shared_plane.init()
+    return shared_plane
 
 
 @pytest.fixture
