@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"container/list"
 	"time"
 
 	"biplane.dev/biplane/internal/names"
@@ -65,21 +66,28 @@ type Backoff struct {
 	Cap    time.Duration // 0 is no cap
 }
 
+// longestPause bounds the pause before a retry, whatever a task asks for.
+const longestPause = 365 * 24 * time.Hour
+
 // Pause before retry n, counted from 0.
 func (b Backoff) Pause(n uint32) time.Duration {
 	factor := b.Factor
 	if factor < 1 {
 		factor = 1
 	}
+	limit := longestPause
+	if b.Cap > 0 && b.Cap < limit {
+		limit = b.Cap
+	}
 	pause := float64(b.Base)
 	for range n {
 		pause *= factor
-		if b.Cap > 0 && pause >= float64(b.Cap) || pause > float64(365*24*time.Hour) {
+		if pause >= float64(limit) {
 			break
 		}
 	}
-	if b.Cap > 0 && pause > float64(b.Cap) {
-		return b.Cap
+	if pause >= float64(limit) { // compared as a float: what is too large does not fit a Duration
+		return limit
 	}
 	return time.Duration(pause)
 }
@@ -142,7 +150,7 @@ type Action struct {
 	Initialized    Time
 	Started        Time
 	Ended          Time // of the action; an earlier attempt's end is in its PastAttempt
-	RetryAt        Time
+	RetryAt        Time // end of the pause before this attempt; 0 when there was none
 	UserFailures   uint32
 	SystemFailures uint32
 	OutputURI      string
@@ -158,11 +166,12 @@ type Action struct {
 	next, prev   *Action // siblings in that list
 	openChildren int
 	depth        int
-	order        uint64 // of creation in this process, for a fair ready queue
-	readyIndex   int    // in Run.ready; -1 when not there
-	holds        bool   // holds a slot
-	admitted     bool   // an attempt is alive, its slot held or lent
-	reserved     bool   // holds the reservation of its cache key
+	order        uint64        // of creation in this process, for a fair ready queue
+	readyIndex   int           // in Run.ready; -1 when not there
+	holds        bool          // holds a slot
+	admitted     bool          // an attempt is alive, its slot held or lent
+	reserved     bool          // holds the reservation of its cache key
+	waiting      *list.Element // its place among those that wait for the reservation
 	timerAt      Time
 	timerIndex   int  // in State.timers; -1 when not there
 	fresh        bool // has no row yet

@@ -1,9 +1,11 @@
 package engine
 
+import "container/list"
+
 // reservation is held by the one action that computes a cached result; the others wait for it.
 type reservation struct {
 	holder  *Action
-	waiters []*Action
+	waiters list.List // of *Action, in order of arrival
 }
 
 func (s *State) ask(a *Action) {
@@ -62,8 +64,24 @@ func (s *State) reserve(a *Action) bool {
 	if r.holder == a {
 		return true
 	}
-	r.waiters = append(r.waiters, a)
+	a.waiting = r.waiters.PushBack(a)
 	return false
+}
+
+// retake gives the reservation back to an action that had it when the plane ended: it was being executed, or between two
+// attempts.
+func (s *State) retake(a *Action) {
+	if a.CacheKey != "" && a.Task.Serialize && s.reservations[a.CacheKey] == nil {
+		s.reserve(a)
+	}
+}
+
+// leave takes a finished action out of the queue of those that wait.
+func (s *State) leave(a *Action) {
+	if a.waiting != nil {
+		s.reservations[a.CacheKey].waiters.Remove(a.waiting)
+		a.waiting = nil
+	}
 }
 
 // release lets those that waited ask again: after a success they all hit, after a failure the first to ask computes.
@@ -74,10 +92,9 @@ func (s *State) release(a *Action) {
 	a.reserved = false
 	r := s.reservations[a.CacheKey]
 	delete(s.reservations, a.CacheKey)
-	for _, w := range r.waiters {
-		if w.Phase == PhaseWaiting && w.Wait == WaitReservation {
-			w.Phase = PhaseQueued
-			s.ask(w)
-		}
+	for e := r.waiters.Front(); e != nil; e = e.Next() {
+		w := e.Value.(*Action)
+		w.waiting = nil
+		s.ask(w)
 	}
 }

@@ -107,6 +107,9 @@ func (s *State) newAction(run *Run, parent *Action, spec ActionSpec) *Action {
 	if spec.Trace != nil {
 		a.Phase, a.Started, a.Ended = spec.Trace.Phase, spec.Trace.Started, spec.Trace.Ended
 		a.OutputURI, a.Error = spec.Trace.OutputURI, spec.Trace.Error
+		if a.Ended == 0 {
+			a.Ended = s.now
+		}
 		s.recentActions[a.ID()] = a.Phase
 		s.mark(a)
 		return a
@@ -171,13 +174,6 @@ func (s *State) detach(a *Action) {
 func (s *State) begin(a *Action) {
 	switch {
 	case a.Phase.Terminal(): // a trace
-	case a.Kind == KindCondition:
-		a.Phase, a.Wait, a.Started = PhasePaused, WaitSignal, s.now
-		s.mark(a)
-		s.schedule(a)
-		if len(a.Detail) > 0 {
-			s.effect(PostWebhook{ID: a.ID(), Detail: a.Detail})
-		}
 	case s.recoverable(a) || a.CacheKey != "" && !a.Run.OverwriteCache && a.CacheStatus != CacheSkipped:
 		s.ask(a)
 	default:
@@ -192,8 +188,17 @@ func (s *State) recoverable(a *Action) bool {
 	return a.Run.RecoverFrom != nil && a.ParentName != "" && !a.Run.ForceRerun[a.Name] && a.Attempt == 1
 }
 
-// proceed: nothing can be taken over, so it has to be executed.
+// proceed: nothing can be taken over, so it has to be executed, or signalled.
 func (s *State) proceed(a *Action) {
+	if a.Kind == KindCondition {
+		a.Phase, a.Wait, a.Started = PhasePaused, WaitSignal, s.now
+		s.mark(a)
+		s.schedule(a)
+		if len(a.Detail) > 0 {
+			s.effect(PostWebhook{ID: a.ID(), Detail: a.Detail})
+		}
+		return
+	}
 	switch a.Task.Builtin {
 	case BuiltinSleep:
 		a.Phase, a.Wait, a.Initialized, a.Started = PhaseRunning, WaitNone, s.now, s.now
@@ -209,7 +214,6 @@ func (s *State) proceed(a *Action) {
 		s.schedule(a)
 		s.effect(RunBuiltin{ID: a.AttemptID(), RunID: a.Run.ID, Task: a.Task, InputURI: a.InputURI, OutputBase: a.OutputBase})
 	default:
-		a.Phase = PhaseQueued
 		s.makeReady(a)
 		s.schedule(a)
 	}

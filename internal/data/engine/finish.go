@@ -11,13 +11,24 @@ func (s *State) finish(a *Action, phase Phase) {
 	}
 	s.unready(a)
 	s.schedule(a)
+	s.leave(a)
 	s.release(a)
 	s.mark(a)
+	reason, by := "its parent "+a.Name+" has ended", ""
+	if phase == PhaseAborted && a.AbortReason != "" {
+		reason, by = a.AbortReason, a.AbortedBy
+	}
 	for child := a.child; child != nil; {
 		next := child.next // abort may take child out of the list
-		s.abort(child, "its parent "+a.Name+" has ended", "")
+		s.abort(child, reason, by)
 		child = next
 	}
+	for child := a.child; child != nil; { // those that still live must not keep their parent in memory
+		next := child.next
+		child.parent, child.next, child.prev = nil, nil, nil
+		child = next
+	}
+	a.child, a.openChildren = nil, 0
 	s.detach(a)
 }
 
@@ -58,6 +69,7 @@ func (s *State) stop(a *Action, cause StopCause) {
 	first := a.Stop == StopNone
 	a.Stop, a.Wait = cause, WaitStop
 	s.mark(a)
+	s.schedule(a)
 	if first {
 		s.effect(StopAttempt{ID: a.AttemptID(), Cause: cause})
 	}

@@ -1,7 +1,8 @@
 package engine
 
 // Restore puts an unfinished run back into the state, from its rows: actions in the order of their creation. The effects
-// that were under way are derived again.
+// that were under way are derived again. Nothing is admitted before the next Step: what other runs have alive must be put
+// back first.
 func (s *State) Restore(now Time, run *Run, actions []*Action) {
 	if now > s.now {
 		s.now = now
@@ -49,13 +50,10 @@ func (s *State) Restore(now Time, run *Run, actions []*Action) {
 	if run.Aborting && run.root != nil {
 		s.abort(run.root, run.AbortReason, run.AbortedBy)
 	}
-	s.admit()
 }
 
 func (s *State) resume(a *Action) {
-	if a.CacheKey != "" && a.Task.Serialize && s.reservations[a.CacheKey] == nil {
-		s.reserve(a)
-	}
+	s.retake(a)
 	switch a.Task.Builtin {
 	case BuiltinSleep:
 	case BuiltinEcho, BuiltinFunction:
@@ -75,14 +73,16 @@ func (s *State) resume(a *Action) {
 
 func (s *State) requeue(a *Action) {
 	switch {
-	case a.Kind == KindCondition:
+	case a.Phase.Terminal(): // with its parent, which ended in this very Restore
+	case a.Phase == PhasePaused:
 		s.schedule(a)
 	case a.Wait == WaitBackoff:
+		s.retake(a)
 		s.schedule(a)
 	case a.Attempt > 1:
+		s.retake(a)
 		s.proceed(a) // what could be taken over was asked for before the first attempt
 	default:
-		a.Phase = PhaseQueued
 		s.begin(a)
 	}
 }

@@ -172,10 +172,3 @@ func (s *State) full() error {
 
 // Finished says that no action of the run is unfinished.
 func (r *Run) Finished() bool { return len(r.open) == 0 }
-
-// TakeEffects hands over the effects noted so far and leaves the rest for Take.
-func (s *State) TakeEffects() []Effect {
-	effects := s.out.Effects
-	s.out.Effects = nil
-	return effects
-}

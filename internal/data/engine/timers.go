@@ -52,9 +52,10 @@ func (a *Action) due() Time {
 	}
 	switch a.Phase {
 	case PhaseQueued, PhaseWaiting:
-		after(a.Queued, a.Task.QueuedTimeout)
 		if a.Wait == WaitBackoff {
 			earliest(a.RetryAt)
+		} else { // the pause is the task's own wish; the time for a slot counts from its end
+			after(max(a.Queued, a.RetryAt), a.Task.QueuedTimeout)
 		}
 	case PhaseRunning:
 		if a.Task.Builtin == BuiltinSleep {
@@ -115,14 +116,15 @@ func (s *State) expire(a *Action) {
 		a.Error = timeoutError(CodeDeadline, "the action did not end within its deadline of %s, counted over all attempts", a.Task.Deadline)
 		s.finish(a, PhaseTimedOut)
 	case a.Phase == PhaseQueued || a.Phase == PhaseWaiting:
-		if passed(a.Queued, a.Task.QueuedTimeout) {
-			a.Error = timeoutError(CodeQueuedTimeout, "the attempt was not started within its limit of %s", a.Task.QueuedTimeout)
-			s.finish(a, PhaseTimedOut)
+		if a.Wait == WaitBackoff {
+			if a.RetryAt <= s.now {
+				s.proceed(a)
+			}
 			return
 		}
-		if a.Wait == WaitBackoff && a.RetryAt <= s.now {
-			a.RetryAt = 0
-			s.proceed(a)
+		if passed(max(a.Queued, a.RetryAt), a.Task.QueuedTimeout) {
+			a.Error = timeoutError(CodeQueuedTimeout, "the attempt was not started within its limit of %s", a.Task.QueuedTimeout)
+			s.finish(a, PhaseTimedOut)
 		}
 	case a.Phase == PhaseRunning && a.Task.Builtin == BuiltinSleep && passed(a.Started, a.Sleep):
 		s.attemptOver(a, Outcome{OK: true, At: s.now})

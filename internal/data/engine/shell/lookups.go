@@ -15,7 +15,15 @@ type lookups struct {
 	mu      sync.Mutex
 	ready   *sync.Cond
 	queue   []engine.Lookup
+	life    uint64 // of the state that asked: written by the loop, under mu
 	closed  bool
+}
+
+// answered is an answer and the state that asked. One that was asked for by a state that a failed commit has undone is out of
+// date: it must not pass for the answer to what the new state asks.
+type answered struct {
+	engine.LookupDone
+	life uint64
 }
 
 func newLookups(s *Shell, workers int) *lookups {
@@ -29,6 +37,14 @@ func (l *lookups) add(e engine.Lookup) {
 	l.queue = append(l.queue, e)
 	l.mu.Unlock()
 	l.ready.Signal()
+}
+
+// forget drops what has been asked so far; the loop calls it when it makes the state anew.
+func (l *lookups) forget() {
+	l.mu.Lock()
+	l.queue = nil
+	l.life++
+	l.mu.Unlock()
 }
 
 func (l *lookups) run(ctx context.Context, group *sync.WaitGroup) {
@@ -49,10 +65,10 @@ func (l *lookups) run(ctx context.Context, group *sync.WaitGroup) {
 					l.mu.Unlock()
 					return
 				}
-				next := l.queue[0]
+				next, life := l.queue[0], l.life
 				l.queue = l.queue[1:]
 				l.mu.Unlock()
-				l.shell.Tell(l.answer(ctx, next))
+				l.shell.Tell(answered{LookupDone: l.answer(ctx, next), life: life})
 			}
 		})
 	}

@@ -124,6 +124,7 @@ func (s *Shell) Restore(ctx context.Context) error {
 	for _, run := range open {
 		s.state.Restore(now, run.Run, run.Actions)
 	}
+	s.state.Step(now, engine.Tick{})
 	return nil
 }
 
@@ -155,8 +156,9 @@ func (s *Shell) wait() time.Duration {
 // turn is one round: look up what the journal knows, step, commit, answer, carry out.
 func (s *Shell) turn(ctx context.Context, batch []any) {
 	if err := s.lookUp(ctx, batch); err != nil {
-		s.refuse(batch, err)
-		return
+		s.config.Log.Error("the journal could not be read", "error", err)
+		s.refuse(batch, fault.Wrap(err, fault.KindUnavailable, "the data plane could not read its journal; try again"))
+		batch = told(batch) // nobody tells that again
 	}
 	now := engine.At(s.config.Now())
 	specs := journal.Specs{}
@@ -174,6 +176,11 @@ func (s *Shell) turn(ctx context.Context, batch []any) {
 			}
 			s.state.Step(now, withTicket(in.input, in))
 			stepped = true
+		case answered:
+			if in.life == s.lookups.life {
+				s.state.Step(now, in.LookupDone)
+				stepped = true
+			}
 		case engine.Input:
 			s.state.Step(now, in)
 			stepped = true
@@ -191,21 +198,9 @@ const maxKnownSpecs = 10_000
 // settle commits what the steps asked for, then answers and carries out the effects.
 func (s *Shell) settle(ctx context.Context, specs journal.Specs) {
 	out := s.state.Take()
-	if !out.Empty() {
-		began := time.Now()
-		if err := s.journal.Commit(context.WithoutCancel(ctx), &out, specs); err != nil {
-			s.commitFailed(ctx, &out, err)
-			return
-		}
-		s.Stats.Batches++
-		s.Stats.Rows += uint64(len(out.Actions))
-		s.Stats.CommitTime += time.Since(began)
-		if len(s.known) > maxKnownSpecs {
-			clear(s.known)
-		}
-		for digest := range specs {
-			s.known[digest] = true
-		}
+	if err := s.commit(ctx, &out, specs); err != nil {
+		s.commitFailed(ctx, &out, err)
+		return
 	}
 	for _, reply := range out.Replies {
 		reply.Ticket.(*request).reply <- reply
@@ -213,6 +208,27 @@ func (s *Shell) settle(ctx context.Context, specs journal.Specs) {
 	for _, effect := range out.Effects {
 		s.carryOut(effect)
 	}
+}
+
+func (s *Shell) commit(ctx context.Context, out *engine.Output, specs journal.Specs) error {
+	if out.Empty() {
+		return nil
+	}
+	began := time.Now()
+	if err := s.journal.Commit(context.WithoutCancel(ctx), out, specs); err != nil {
+		s.Stats.FailedCommits++
+		return err
+	}
+	s.Stats.Batches++
+	s.Stats.Rows += uint64(len(out.Actions))
+	s.Stats.CommitTime += time.Since(began)
+	if len(s.known) > maxKnownSpecs {
+		clear(s.known)
+	}
+	for digest := range specs {
+		s.known[digest] = true
+	}
+	return nil
 }
 
 func (s *Shell) carryOut(effect engine.Effect) {
@@ -235,7 +251,6 @@ func (s *Shell) carryOut(effect engine.Effect) {
 // commitFailed undoes the batch: the journal is the truth, so memory is made anew from it. Replies are errors; what was told is told
 // again by the World, because nothing of it was forgotten.
 func (s *Shell) commitFailed(ctx context.Context, out *engine.Output, cause error) {
-	s.Stats.FailedCommits++
 	s.config.Log.Error("the journal could not be written; nothing of this batch has happened", "error", cause)
 	err := fault.Wrap(cause, fault.KindUnavailable, "the data plane could not write its journal; try again")
 	for _, reply := range out.Replies {
@@ -246,21 +261,30 @@ func (s *Shell) commitFailed(ctx context.Context, out *engine.Output, cause erro
 		if !s.pause(ctx, delay, err) {
 			return
 		}
-		restoreErr := s.Restore(ctx)
-		if restoreErr == nil {
-			break
+		failure := s.anew(ctx)
+		if failure == nil {
+			return
 		}
-		s.config.Log.Error("the journal could not be read", "error", restoreErr)
+		s.config.Log.Error("the state could not be made anew from the journal", "error", failure)
 	}
-	clear(s.known)
-	s.settleEffects()
 }
 
-// settleEffects carries out what Restore derived. Rows that it would change are written by the next turn.
-func (s *Shell) settleEffects() {
-	for _, effect := range s.state.TakeEffects() {
+// anew makes the state from the journal, commits what that changes and carries out the effects: in this order, so that what is
+// started stands in a row as started.
+func (s *Shell) anew(ctx context.Context) error {
+	clear(s.known)
+	s.lookups.forget()
+	if err := s.Restore(ctx); err != nil {
+		return err
+	}
+	out := s.state.Take()
+	if err := s.commit(ctx, &out, nil); err != nil {
+		return err
+	}
+	for _, effect := range out.Effects {
 		s.carryOut(effect)
 	}
+	return nil
 }
 
 // pause waits, refusing requests meanwhile; false when ctx is done.
@@ -290,6 +314,16 @@ func (s *Shell) refuse(batch []any, err error) {
 			r.reply <- engine.Reply{Err: err}
 		}
 	}
+}
+
+// told is the batch without its requests.
+func told(batch []any) (rest []any) {
+	for _, item := range batch {
+		if _, ok := item.(*request); !ok {
+			rest = append(rest, item)
+		}
+	}
+	return rest
 }
 
 // lookUp fills in what the journal knows of names that are not in memory.
