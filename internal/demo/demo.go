@@ -30,8 +30,8 @@ type Options struct {
 	PlaneArgs []string // more flags for biplane-data
 }
 
-// FirstRunFailed is the error of a demo whose first program did not succeed.
-var FirstRunFailed = errors.New("the first program did not succeed; its output is above")
+// ErrFirstRunFailed is the error of a demo whose first program did not succeed.
+var ErrFirstRunFailed = errors.New("the first program did not succeed; its output is above")
 
 // startTimeout is how long a plane may take to accept work.
 const startTimeout = 30 * time.Second

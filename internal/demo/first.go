@@ -52,7 +52,7 @@ func (d *demo) firstProgram(ctx context.Context) error {
 		}
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
-			return FirstRunFailed
+			return ErrFirstRunFailed
 		}
 		return fmt.Errorf("the first program could not be started: %w", err)
 	}

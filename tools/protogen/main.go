@@ -146,4 +146,3 @@ func run(tool, parameter string, request *pluginpb.CodeGeneratorRequest, out str
 	}
 	return nil
 }
-

@@ -14,7 +14,7 @@ type Command struct {
 	Env   map[string]string // the whole environment; may hold secrets, so it is never logged or written to disk
 	Files []File            // secrets to place before the start
 	// Seed fills the attempt's working folder before the start; nil leaves it empty. It is called in Start.
-	Seed func(folder string) error
+	Seed func(folder string) error `json:"-"`
 	// MemoryLimit in bytes: exceeding it ends the attempt with Exit.OutOfMemory. 0 is no limit.
 	MemoryLimit int64
 	// CPUMillis is the request in thousandths of a core, used as a weight. 0 counts as 1000.

@@ -91,7 +91,7 @@ func must[T any](t *testing.T) func(T, error) T {
 
 // badNames must not be accepted anywhere.
 var badNames = []string{
-	"", ".", "..", "../x", "a/b", "a\\b", "/etc", "%2e%2e", "a\x00b", "a\nb", "-flag", ".hidden", "file://x", "tаsk", "ta​sk",
+	"", ".", "..", "../x", "a/b", "a\\b", "/etc", "%2e%2e", "a\x00b", "a\nb", "-flag", ".hidden", "file://x", "tаsk", "ta\u200bsk",
 	strings.Repeat("a", 201),
 }
 

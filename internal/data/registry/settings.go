@@ -173,6 +173,15 @@ func checkSettings(s *settings.Settings) error {
 			return err
 		}
 	}
+	for field, place := range map[string]*settings.StringSetting{
+		"settings.run.run_base_dir": s.GetRun().GetRunBaseDir(), "settings.storage.raw_data_path": s.GetStorage().GetRawDataPath(),
+	} {
+		if place.GetState() == given && place.GetStringValue() != "" {
+			if err := names.CheckPlace(field, place.GetStringValue()); err != nil {
+				return err
+			}
+		}
+	}
 	for name, m := range map[string]*settings.StringMapSetting{
 		"labels": s.GetLabels(), "annotations": s.GetAnnotations(), "environment_variables": s.GetEnvironmentVariables(),
 	} {
