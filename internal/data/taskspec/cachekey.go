@@ -13,8 +13,8 @@ import (
 )
 
 // CacheKey is the root action's cache key; children bring theirs. The formula is the SDK's
-// (flyte/_internal/runtime/convert.py, generate_cache_key_hash), so that a root and a child share an entry whenever the
-// client sends the SDK's own hash of the inputs. Empty when the task is not cached.
+// (flyte/_internal/runtime/convert.py, generate_cache_key_hash), so that a root and a child with the same inputs share an
+// entry. inputsHash is that of InputsHash, or the client's own. Empty when the task is not cached.
 func CacheKey(spec *task.TaskSpec, inputsHash string) (string, error) {
 	template := spec.GetTaskTemplate()
 	if !template.GetMetadata().GetDiscoverable() {
@@ -34,24 +34,6 @@ func CacheKey(spec *task.TaskSpec, inputsHash string) (string, error) {
 		return "", err
 	}
 	return hash(inputsHash + template.GetId().GetName() + hash(string(raw)) + template.GetMetadata().GetDiscoveryVersion()), nil
-}
-
-// InputsHash identifies the inputs of a root action by content, those left out that the task's cache ignores.
-func InputsHash(inputs *task.Inputs, ignored []string) (string, error) {
-	if len(inputs.GetLiterals()) == 0 {
-		return "", nil
-	}
-	kept := &task.Inputs{}
-	for _, literal := range inputs.GetLiterals() {
-		if !slices.Contains(ignored, literal.GetName()) {
-			kept.Literals = append(kept.Literals, literal)
-		}
-	}
-	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(kept)
-	if err != nil {
-		return "", err
-	}
-	return hash(string(raw)), nil
 }
 
 func hash(text string) string {
