@@ -61,7 +61,15 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, root: t.TempDir(), control: &quiet{}}
+	control := &quiet{}
+	s := newSiteFor(t, control, 50*time.Millisecond)
+	s.control = control
+	return s
+}
+
+func newSiteFor(t *testing.T, control link.Control, heartbeat time.Duration) *site {
+	t.Helper()
+	s := &site{t: t, root: t.TempDir()}
 	s.ca = authority(t, filepath.Join(s.root, "ca"))
 	folder := filepath.Join(s.root, "server")
 	if err := s.ca.Server(folder, "127.0.0.1"); err != nil {
@@ -79,7 +87,7 @@ func newSite(t *testing.T) *site {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() {
-		ended <- link.NewServer(s.control, 50*time.Millisecond, slog.New(slog.DiscardHandler)).Serve(ctx, listener, config)
+		ended <- link.NewServer(control, heartbeat, slog.New(slog.DiscardHandler)).Serve(ctx, listener, config)
 	}()
 	t.Cleanup(func() {
 		cancel()
