@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -197,6 +198,17 @@ func (p *Plane) openRaw() error {
 	return err
 }
 
+// checkRaw says whether tasks can keep raw data at a place that is within this plane's own store. Others are not ours to judge.
+func (p *Plane) checkRaw(uri string) error {
+	if !strings.HasPrefix(uri, p.raw.URI("")) {
+		return nil
+	}
+	if key, err := p.raw.Key(uri); err != nil || !strings.HasPrefix(string(key)+"/", string(rawKey)+"/") {
+		return fault.New(fault.KindInvalid, "%q is not below %s/", uri, p.raw.URI(rawKey))
+	}
+	return nil
+}
+
 // localAddress is where a client on this machine, which has no credentials for the endpoint, reads the same object.
 func (p *Plane) localAddress(uri string) string {
 	key, err := p.raw.Key(uri)
@@ -208,10 +220,13 @@ func (p *Plane) localAddress(uri string) string {
 
 func (p *Plane) serve(base string) (err error) {
 	p.server, err = rpc.New(rpc.Config{
-		Name: "gateway", Log: p.config.Log, Metrics: p.metrics,
+		Name: "gateway", Log: p.config.Log, Metrics: p.metrics, Ready: p.ready,
 		MessageBytes: map[string]int64{"/flyteidl2.dataproxy.DataProxyService/UploadInputs": 128 << 20, "/flyteidl2.workflow.RunService/CreateRun": 128 << 20},
 	})
 	if err != nil {
+		return err
+	}
+	if err := p.metrics.Register(newCollector(p)); err != nil {
 		return err
 	}
 	key, err := objects.LoadKey(p.folder("keys/url.key"))
@@ -228,8 +243,8 @@ func (p *Plane) serve(base string) (err error) {
 	}
 	p.gateway = gateway.New(gateway.Config{
 		Shell: p.shell, Journal: p.journal, Names: p.registry, Bucket: p.bucket, Signer: urls{base: base, signer: signer},
-		Local: p.localAddress,
-		Logs:  p.logs, Log: p.config.Log,
+		Local: p.localAddress, CheckRaw: p.checkRaw,
+		Logs: p.logs, Log: p.config.Log,
 	})
 	p.gateway.Mount(p.server, gateway.Services{
 		Projects: registry.NewProjectService(p.registry), Tasks: registry.NewTaskService(p.registry),
