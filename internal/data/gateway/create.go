@@ -201,6 +201,9 @@ func (g *Gateway) create(ctx context.Context, d *draft) (*workflow.CreateRunResp
 	if err := g.applySettings(ctx, d); err != nil {
 		return nil, err
 	}
+	if err := g.checkRawData(d.runSpec.GetRawDataStorage().GetRawDataPrefix()); err != nil {
+		return nil, err
+	}
 	base, err := g.runBase(d)
 	if err != nil {
 		return nil, err
@@ -304,4 +307,23 @@ func (g *Gateway) runBase(d *draft) (string, error) {
 		return "", err
 	}
 	return chosen + "/" + strings.Join(parts, "/"), nil
+}
+
+// checkRawData accepts object stores for the files of a run's tasks. On a bare path the SDK does not copy a File or a Dir that a
+// task returns: it hands on the path within the task's private folder, which goes away with the task.
+func (g *Gateway) checkRawData(prefix string) error {
+	const field = "run_spec.raw_data_storage.raw_data_prefix"
+	if prefix == "" {
+		return nil
+	}
+	if scheme, _, found := strings.Cut(prefix, "://"); !found || scheme == "file" {
+		return fault.Invalid(field, "must be an address in an object store, like s3://bucket/folder, got %q; in a folder the SDK keeps no copies of the files that tasks return", prefix)
+	}
+	if g.CheckRaw == nil {
+		return nil
+	}
+	if err := g.CheckRaw(prefix); err != nil {
+		return fault.Invalid(field, "%v", err)
+	}
+	return nil
 }

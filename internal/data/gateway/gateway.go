@@ -46,7 +46,9 @@ type Config struct {
 	Logs    logs.Store
 	// Local turns the address of a raw object into one that a client on this machine can read; nil leaves all as they are.
 	Local func(uri string) string
-	Log   *slog.Logger
+	// CheckRaw refuses places for raw data that this plane serves itself and tasks cannot write to; nil refuses none.
+	CheckRaw func(uri string) error
+	Log      *slog.Logger
 	// MaxInputs is the largest set of inputs accepted, in bytes.
 	MaxInputs int64
 	Now       func() time.Time

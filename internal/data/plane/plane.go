@@ -121,7 +121,7 @@ func open(ctx context.Context, config Config) (p *Plane, err error) {
 	if p.db, err = store.OpenSQLite(ctx, p.folder("plane.db"), anchor.Migrations(), journal.Migrations(), registry.Migrations); err != nil {
 		return p, err
 	}
-	if p.anchor, err = anchor.Begin(ctx, p.db); err != nil {
+	if p.anchor, err = anchor.Begin(ctx, p.db, reports...); err != nil {
 		return p, err
 	}
 	if p.registry, err = registry.Open(ctx, p.db); err != nil {
@@ -200,7 +200,7 @@ func (p *Plane) openRaw() error {
 
 // checkRaw says whether tasks can keep raw data at a place that is within this plane's own store. Others are not ours to judge.
 func (p *Plane) checkRaw(uri string) error {
-	if !strings.HasPrefix(uri, p.raw.URI("")) {
+	if !strings.HasPrefix(uri+"/", p.raw.URI("")) {
 		return nil
 	}
 	if key, err := p.raw.Key(uri); err != nil || !strings.HasPrefix(string(key)+"/", string(rawKey)+"/") {
