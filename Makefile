@@ -15,7 +15,7 @@ GO ?= go
 # Binaries are static: no C, so that one file runs on any machine of its kind.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64
-PYTEST_ARGS ?= -q
+PYTEST_ARGS ?= -q -n 2
 
 # Our own packages; generated code is held by the test that compares it with what the generators make.
 PACKAGES = $$($(GO) list ./... | grep -v '/gen/')

@@ -96,6 +96,9 @@ type sqliteDB struct {
 	writer  *connection
 	readers chan *connection
 	seq     atomic.Int64
+
+	watching sync.Mutex
+	watchers map[chan struct{}]struct{}
 }
 
 func (db *sqliteDB) Seq() int64 { return db.seq.Load() }
@@ -150,7 +153,36 @@ func (db *sqliteDB) Write(ctx context.Context, fn func(WriteTx) error) error {
 		return explain(errors.Join(err, ignoreDone(tx.Rollback())))
 	}
 	db.seq.Store(w.seq)
+	if w.seq != before {
+		db.wake()
+	}
 	return nil
+}
+
+func (db *sqliteDB) Watch() (changed <-chan struct{}, leave func()) {
+	wake := make(chan struct{}, 1)
+	db.watching.Lock()
+	defer db.watching.Unlock()
+	if db.watchers == nil {
+		db.watchers = map[chan struct{}]struct{}{}
+	}
+	db.watchers[wake] = struct{}{}
+	return wake, func() {
+		db.watching.Lock()
+		defer db.watching.Unlock()
+		delete(db.watchers, wake)
+	}
+}
+
+func (db *sqliteDB) wake() {
+	db.watching.Lock()
+	defer db.watching.Unlock()
+	for wake := range db.watchers {
+		select {
+		case wake <- struct{}{}:
+		default: // it has not looked since the last one
+		}
+	}
 }
 
 func ignoreDone(err error) error {

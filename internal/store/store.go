@@ -37,6 +37,9 @@ type DB interface {
 	Write(ctx context.Context, fn func(WriteTx) error) error
 	// Seq is the highest number of the change sequence that a committed transaction drew.
 	Seq() int64
+	// Watch returns a channel that receives at least once after each later commit that drew numbers, however they were
+	// drawn; leave must be called at the end.
+	Watch() (changed <-chan struct{}, leave func())
 	// Close waits for transactions in flight.
 	Close() error
 }

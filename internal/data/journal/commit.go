@@ -164,9 +164,9 @@ func insertAttempt(tx store.WriteTx, p engine.PastAttempt) error {
 		failure = &engine.Error{}
 	}
 	_, err := tx.Exec(`INSERT INTO attempts (run_id, action, attempt, phase, queued_at, initialized_at, started_at, ended_at, error_code,
-		error_message, error_kind, recoverable, peak_memory, cpu_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		error_message, error_kind, recoverable, peak_memory, cpu_us, seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		p.RunID, p.Action, p.Attempt, p.Phase, p.Queued, p.Initialized, p.Started, p.Ended, failure.Code, failure.Message, failure.Kind,
-		failure.Recoverable, p.Usage.PeakMemory, p.Usage.CPU.Microseconds())
+		failure.Recoverable, p.Usage.PeakMemory, p.Usage.CPU.Microseconds(), tx.NextSeq())
 	return err
 }
 

@@ -75,6 +75,30 @@ func ActionEvents(tx store.Tx, after int64, limit int) (events []*linkv1.Event, 
 	return events, rows.Err()
 }
 
+// AttemptEvents returns the attempts that were followed by another, and written after seq, as the control plane may see
+// them. The last attempt of an action is in its action's event.
+func AttemptEvents(tx store.Tx, after int64, limit int) (events []*linkv1.Event, err error) {
+	rows, err := tx.Query(`SELECT t.seq, r.org, r.project, r.domain, r.name, t.action, t.attempt, t.phase, t.queued_at, t.started_at, t.ended_at,
+		t.error_code, t.error_kind, t.peak_memory, t.cpu_us
+		FROM attempts t JOIN runs r ON r.id = t.run_id WHERE t.seq > ? ORDER BY t.seq LIMIT ?`, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		e := &linkv1.Event{}
+		s := &linkv1.AttemptState{Action: &linkv1.ActionID{Run: &linkv1.RunID{}}}
+		run := s.Action.Run
+		if err := rows.Scan(&e.Seq, &run.Org, &run.Project, &run.Domain, &run.Name, &s.Action.Name, &s.Number, &s.Phase, &s.CreatedUs, &s.StartedUs,
+			&s.EndedUs, &s.ErrorCode, &s.ExitClass, &s.PeakMemoryBytes, &s.CpuUs); err != nil {
+			return nil, err
+		}
+		e.Row = &linkv1.Event_Attempt{Attempt: s}
+		events = append(events, e)
+	}
+	return events, rows.Err()
+}
+
 var reasons = map[engine.Wait]linkv1.Reason{
 	engine.WaitBackoff:     linkv1.Reason_REASON_BACKOFF,
 	engine.WaitSlot:        linkv1.Reason_REASON_CORES,

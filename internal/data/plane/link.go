@@ -19,33 +19,19 @@ import (
 	"biplane.dev/biplane/internal/store"
 )
 
+// reports are the kinds of rows that linkSource tells of.
+var reports = []string{"run", "action", "attempt"}
+
 // runLink reports to the control plane until ctx is done. Where that is stands in a file, because on one machine its port
 // changes with each start.
 func (p *Plane) runLink(ctx context.Context) {
-	changed, leave := p.journal.Watch(journal.Topic{})
+	changed, leave := p.db.Watch()
 	defer leave()
-	source := linkSource{Plane: p, changed: changed}
-	sink := &anchor.Sink{Anchor: p.anchor, Do: p.obey, Log: p.config.Log}
-	for ctx.Err() == nil {
-		address, config, err := p.controlAddress()
-		if err != nil {
-			p.config.Log.Debug("the control plane is not there yet", "error", err)
-			wait(ctx, 200*time.Millisecond)
-			continue
-		}
-		moved, cancel := context.WithCancel(ctx)
-		go func() {
-			defer cancel()
-			for moved.Err() == nil {
-				if now, _, err := p.controlAddress(); err == nil && now != address {
-					return
-				}
-				wait(moved, time.Second)
-			}
-		}()
-		link.Run(moved, link.Config{Address: address, TLS: config, Source: source, Sink: sink, Health: p.health, Log: p.config.Log})
-		cancel()
-	}
+	link.Run(ctx, link.Config{
+		Where: p.controlAddress, Source: linkSource{Plane: p, changed: changed},
+		Sink:   &anchor.Sink{Anchor: p.anchor, Do: p.obey, Log: p.config.Log},
+		Health: p.health, Log: p.config.Log, MaxWait: 5 * time.Second,
+	})
 }
 
 func wait(ctx context.Context, d time.Duration) {
@@ -73,7 +59,11 @@ func (s linkSource) Changes(ctx context.Context, after int64, limit int) (events
 		if err != nil {
 			return err
 		}
-		events = link.Merge(limit, runs, actions)
+		attempts, err := journal.AttemptEvents(tx, after, limit)
+		if err != nil {
+			return err
+		}
+		events = link.Merge(limit, runs, actions, attempts)
 		return nil
 	})
 	return events, err

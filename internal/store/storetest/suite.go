@@ -122,6 +122,31 @@ func Run(t *testing.T, open func(t *testing.T) store.DB) {
 			t.Fatalf("err %v", err)
 		}
 	})
+	t.Run("a watcher is woken by a commit that drew numbers and by no other", func(t *testing.T) {
+		db := open(t)
+		changed, leave := db.Watch()
+		defer leave()
+		err := db.Write(ctx, func(tx store.WriteTx) error {
+			_, err := tx.Exec(`INSERT INTO things (name, value, seq) VALUES ('quiet', 1, 0)`)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-changed:
+			t.Fatal("woken by a commit that drew no number")
+		default:
+		}
+		if err := put(db, "loud", 1); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-changed:
+		default:
+			t.Fatal("not woken")
+		}
+	})
 	t.Run("no row is ErrNoRows", func(t *testing.T) {
 		db := open(t)
 		err := db.Read(ctx, func(tx store.Tx) error {

@@ -118,8 +118,10 @@ CREATE TABLE attempts (
     recoverable    INTEGER NOT NULL,
     peak_memory    BIGINT NOT NULL,
     cpu_us         BIGINT NOT NULL,
+    seq            BIGINT NOT NULL,
     PRIMARY KEY (run_id, action, attempt)
 );
+CREATE INDEX attempts_by_seq ON attempts (seq);
 
 CREATE TABLE cache_entries (
     key        TEXT PRIMARY KEY,               -- scoped
