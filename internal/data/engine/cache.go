@@ -43,7 +43,7 @@ func (s *State) lookupDone(in LookupDone) {
 		if a.Run.OverwriteCache {
 			a.CacheStatus = CacheSkipped
 		}
-		if a.Task.Serialize && !s.reserve(a) {
+		if a.serialized() && !s.reserve(a) {
 			a.Phase, a.Wait = PhaseWaiting, WaitReservation
 			s.mark(a)
 			s.schedule(a)
@@ -51,6 +51,11 @@ func (s *State) lookupDone(in LookupDone) {
 		}
 	}
 	s.proceed(a)
+}
+
+// serialized: the action computes its cache key alone. One whose run overwrites the cache neither waits nor is waited for.
+func (a *Action) serialized() bool {
+	return a.CacheKey != "" && a.Task.Serialize && !a.Run.OverwriteCache
 }
 
 // reserve makes a the one that computes its cache key, or puts it in the queue of those that wait.
@@ -71,7 +76,7 @@ func (s *State) reserve(a *Action) bool {
 // retake gives the reservation back to an action that had it when the plane ended: it was being executed, or between two
 // attempts.
 func (s *State) retake(a *Action) {
-	if a.CacheKey != "" && a.Task.Serialize && s.reservations[a.CacheKey] == nil {
+	if a.serialized() && s.reservations[a.CacheKey] == nil {
 		s.reserve(a)
 	}
 }

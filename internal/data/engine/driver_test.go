@@ -74,9 +74,33 @@ func (d *driver) step(input Input) {
 			a.outcome = &in.Outcome
 		}
 	}
+	before := len(d.state.out.Effects)
 	d.state.Step(d.now, input)
 	for _, p := range check(d.state) {
 		d.problem("after %T: %s", input, p)
+	}
+	for _, effect := range d.state.out.Effects[before:] {
+		if e, ok := effect.(StartAttempt); ok {
+			d.admitted(d.state.Find(e.ID.Action))
+		}
+	}
+}
+
+// admitted holds an admission of the last step against the limits. Between admissions more can be held than there is: a parent takes its slot
+// back at once.
+func (d *driver) admitted(a *Action) {
+	s := d.state
+	if !a.holds {
+		return // its children of an earlier attempt have its slot
+	}
+	if s.holding > 1 && (s.usedCPU > d.config.CPUMillis || s.usedMem > d.config.Memory) {
+		d.problem("%s was admitted beyond the machine: %+v", actionText(a.ID()), s.Load())
+	}
+	if d.config.MaxProcesses > 0 && s.alive > d.config.MaxProcesses && s.holding > 1 {
+		d.problem("%s was admitted beyond the limit of processes: %+v", actionText(a.ID()), s.Load())
+	}
+	if a.Run.MaxConcurrency > 0 && a.Run.active > int(a.Run.MaxConcurrency) {
+		d.problem("%s was admitted beyond the limit of its run: %d", actionText(a.ID()), a.Run.active)
 	}
 }
 
@@ -107,7 +131,7 @@ func (d *driver) carryOut(effect Effect) {
 	case StopAttempt:
 		if a := d.attempts[e.ID]; a != nil {
 			a.stop = e.Cause
-		} else if !d.builtins[e.ID] {
+		} else if row := d.book.row(e.ID.Action); !d.builtins[e.ID] && row.Attempt == e.ID.Number && !row.Phase.Terminal() {
 			d.problem("stop of %s, which is not there", attemptText(e.ID))
 		}
 	case ForgetAttempt:

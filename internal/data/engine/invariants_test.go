@@ -110,7 +110,17 @@ func check(s *State) (problems []string) {
 }
 
 func checkReservations(s *State, waiting int) (problems []string) {
-	queued := 0
+	queued, executing := 0, map[string]string{}
+	for _, run := range s.runs {
+		for _, a := range run.open {
+			if a.admitted && a.Task.Serialize && a.CacheKey != "" && !run.OverwriteCache {
+				if other := executing[a.CacheKey]; other != "" {
+					problems = append(problems, fmt.Sprintf("%s and %s both compute %s", other, actionText(a.ID()), a.CacheKey))
+				}
+				executing[a.CacheKey] = actionText(a.ID())
+			}
+		}
+	}
 	for key, r := range s.reservations {
 		if !isOpen(r.holder) || !r.holder.reserved || r.holder.CacheKey != key {
 			problems = append(problems, fmt.Sprintf("reservation of %s is held by %s, which is %s", key, r.holder.Name, r.holder.Phase))
