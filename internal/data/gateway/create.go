@@ -238,7 +238,7 @@ func (g *Gateway) create(ctx context.Context, d *draft) (*workflow.CreateRunResp
 	}
 	root := engine.ActionSpec{
 		Name: names.Root, Kind: engine.KindTask, Task: facts, InputURI: d.inputs.GetUri(), OutputBase: base,
-		CacheKey: scopedKey(run, cacheKey), Queue: d.runSpec.GetQueue(), Sleep: sleep,
+		CacheKey: journal.ScopedKey(d.run.Project, run.GlobalCache, cacheKey), Queue: d.runSpec.GetQueue(), Sleep: sleep,
 	}
 	_, err = g.Shell.Do(ctx, engine.CreateRun{Run: run, Root: root, Row: row}, journal.Specs{digest: raw})
 	if err != nil {
@@ -250,17 +250,6 @@ func (g *Gateway) create(ctx context.Context, d *draft) (*workflow.CreateRunResp
 	}
 	answer, err := g.runMessage(ctx, stored)
 	return &workflow.CreateRunResponse{Run: answer}, err
-}
-
-// scopedKey keeps cache entries of different projects apart, unless the run asks for the global scope.
-func scopedKey(run *engine.Run, key string) string {
-	if key == "" {
-		return ""
-	}
-	if run.GlobalCache {
-		return "*/" + key
-	}
-	return run.Name.Project.Project + "/" + run.Name.Domain + "/" + key
 }
 
 func (g *Gateway) runRow(d *draft, run *engine.Run) (*journal.RunRow, error) {
@@ -319,8 +308,8 @@ func (g *Gateway) checkRawData(prefix string) error {
 	if scheme, _, found := strings.Cut(prefix, "://"); !found || scheme == "file" {
 		return fault.Invalid(field, "must be an address in an object store, like s3://bucket/folder, got %q; in a folder the SDK keeps no copies of the files that tasks return", prefix)
 	}
-	if g.CheckRaw == nil {
-		return nil
+	if err := names.CheckPlace(field, prefix); err != nil || g.CheckRaw == nil {
+		return err
 	}
 	if err := g.CheckRaw(prefix); err != nil {
 		return fault.Invalid(field, "%v", err)

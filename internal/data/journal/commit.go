@@ -3,8 +3,10 @@ package journal
 import (
 	"context"
 	"encoding/json"
+	"strings"
 
 	"biplane.dev/biplane/internal/data/engine"
+	"biplane.dev/biplane/internal/names"
 	"biplane.dev/biplane/internal/store"
 )
 
@@ -170,13 +172,43 @@ func insertAttempt(tx store.WriteTx, p engine.PastAttempt) error {
 	return err
 }
 
+// putCache makes the entry known to its own project and to everybody: how far a run looks is the choice of the run that
+// looks.
 func putCache(tx store.WriteTx, e engine.CacheEntry) error {
 	run := e.Run.Project.Project + "/" + e.Run.Domain + "/" + e.Run.Name
-	_, err := tx.Exec(`INSERT INTO cache_entries (key, run, action, attempt, output_uri, created_at) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT (key) DO UPDATE SET run = excluded.run, action = excluded.action, attempt = excluded.attempt,
-		output_uri = excluded.output_uri, created_at = excluded.created_at`,
-		e.Key, run, e.Action, e.Attempt, e.OutputURI, e.At)
-	return err
+	key := unscoped(e.Run.Project, e.Key)
+	for _, global := range []bool{false, true} {
+		_, err := tx.Exec(`INSERT INTO cache_entries (key, run, action, attempt, output_uri, created_at) VALUES (?, ?, ?, ?, ?, ?)
+			ON CONFLICT (key) DO UPDATE SET run = excluded.run, action = excluded.action, attempt = excluded.attempt,
+			output_uri = excluded.output_uri, created_at = excluded.created_at`,
+			ScopedKey(e.Run.Project, global, key), run, e.Action, e.Attempt, e.OutputURI, e.At)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// everywhere begins the cache keys that all projects share; "*" is no name of a project.
+const everywhere = "*/"
+
+// ScopedKey is the cache key under which a run of the project looks and waits: its project's, or, with global, everybody's.
+// An empty key stays empty.
+func ScopedKey(project names.Project, global bool, key string) string {
+	switch {
+	case key == "":
+		return ""
+	case global:
+		return everywhere + key
+	}
+	return project.Project + "/" + project.Domain + "/" + key
+}
+
+func unscoped(project names.Project, key string) string {
+	if short, found := strings.CutPrefix(key, everywhere); found {
+		return short
+	}
+	return strings.TrimPrefix(key, project.Project+"/"+project.Domain+"/")
 }
 
 // closeRuns notes which runs have nothing unfinished left, so that a restart need not look at them.
