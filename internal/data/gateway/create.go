@@ -32,6 +32,7 @@ type draft struct {
 	source  workflow.RunSource
 	trigger names.Trigger
 	inputs  *common.OffloadedInputData
+	parcel  *parcel // inputs that came by value; stored when nothing else can be wrong with the request
 	digest  string // of the request
 }
 
@@ -54,7 +55,7 @@ func (g *Gateway) CreateRun(ctx context.Context, request *workflow.CreateRunRequ
 	if err := g.chooseTask(ctx, d, request); err != nil {
 		return nil, err
 	}
-	if err := g.chooseInputs(ctx, d, request); err != nil {
+	if err := g.chooseInputs(d, request); err != nil {
 		return nil, err
 	}
 	// A rerun starts from a copy of the source's RunSpec: what was stamped there is not this run's.
@@ -167,7 +168,7 @@ func taskID(field string, id *task.TaskIdentifier) (names.Task, error) {
 	return names.Task{Project: scope, Name: id.GetName(), Version: id.GetVersion()}, nil
 }
 
-func (g *Gateway) chooseInputs(ctx context.Context, d *draft, request *workflow.CreateRunRequest) (err error) {
+func (g *Gateway) chooseInputs(d *draft, request *workflow.CreateRunRequest) (err error) {
 	if offloaded := request.GetOffloadedInputData(); offloaded != nil {
 		if err := g.checkInputs(d, offloaded.GetUri()); err != nil {
 			return err
@@ -179,7 +180,7 @@ func (g *Gateway) chooseInputs(ctx context.Context, d *draft, request *workflow.
 	if inputs == nil {
 		inputs = &task.Inputs{}
 	}
-	d.inputs, err = g.storeInputs(ctx, d.run.Project, d.spec, inputs)
+	d.parcel, d.inputs, err = g.pack(d.run.Project, d.spec, inputs)
 	return err
 }
 
@@ -232,7 +233,7 @@ func (g *Gateway) create(ctx context.Context, d *draft) (*workflow.CreateRunResp
 	if err != nil {
 		return nil, err
 	}
-	sleep, err := g.sleepOf(ctx, facts, d.inputs.GetUri())
+	sleep, err := g.deliver(ctx, d, facts)
 	if err != nil {
 		return nil, err
 	}
@@ -250,6 +251,23 @@ func (g *Gateway) create(ctx context.Context, d *draft) (*workflow.CreateRunResp
 	}
 	answer, err := g.runMessage(ctx, stored)
 	return &workflow.CreateRunResponse{Run: answer}, err
+}
+
+// deliver makes sure that the inputs are there, and reads of them what the engine needs. For a run that exists already, with
+// these or other inputs, nothing is written: the engine answers that.
+func (g *Gateway) deliver(ctx context.Context, d *draft, facts *engine.Task) (sleep time.Duration, err error) {
+	if d.parcel == nil {
+		return g.sleepOf(ctx, facts, d.inputs.GetUri())
+	}
+	if facts.Builtin == engine.BuiltinSleep {
+		if sleep, err = sleepLength(d.parcel.inputs); err != nil {
+			return 0, err
+		}
+	}
+	if _, err := g.Journal.Run(ctx, d.run); !fault.Is(err, fault.KindNotFound) {
+		return sleep, err
+	}
+	return sleep, g.store(ctx, d.parcel)
 }
 
 func (g *Gateway) runRow(d *draft, run *engine.Run) (*journal.RunRow, error) {

@@ -7,7 +7,6 @@ import (
 	"biplane.dev/biplane/gen/flyteidl2/core"
 	"biplane.dev/biplane/gen/flyteidl2/settings"
 	"biplane.dev/biplane/gen/flyteidl2/task"
-	"biplane.dev/biplane/internal/names"
 )
 
 // applySettings fills in what the request leaves open from the settings of the project, its domain and the organisation.
@@ -29,11 +28,6 @@ func (g *Gateway) applySettings(ctx context.Context, d *draft) error {
 	}
 	if raw := text(effective.GetStorage().GetRawDataPath()); raw != "" && spec.GetRawDataStorage().GetRawDataPrefix() == "" {
 		spec.RawDataStorage = &task.RawDataStorage{RawDataPrefix: raw}
-	}
-	if raw := spec.GetRawDataStorage().GetRawDataPrefix(); raw != "" {
-		if err := names.CheckPlace("run_spec.raw_data_storage.raw_data_prefix", raw); err != nil {
-			return err
-		}
 	}
 	if labels := below(effective.GetLabels(), spec.GetLabels().GetValues()); len(labels) > 0 {
 		spec.Labels = &task.Labels{Values: labels}

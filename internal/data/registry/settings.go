@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"regexp"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -173,13 +174,14 @@ func checkSettings(s *settings.Settings) error {
 			return err
 		}
 	}
-	for field, place := range map[string]*settings.StringSetting{
-		"settings.run.run_base_dir": s.GetRun().GetRunBaseDir(), "settings.storage.raw_data_path": s.GetStorage().GetRawDataPath(),
-	} {
-		if place.GetState() == given && place.GetStringValue() != "" {
-			if err := names.CheckPlace(field, place.GetStringValue()); err != nil {
-				return err
-			}
+	if base := s.GetRun().GetRunBaseDir(); base.GetState() == given && base.GetStringValue() != "" {
+		if err := names.CheckPlace("settings.run.run_base_dir", base.GetStringValue()); err != nil {
+			return err
+		}
+	}
+	if raw := s.GetStorage().GetRawDataPath(); raw.GetState() == given && raw.GetStringValue() != "" {
+		if err := checkRawData("settings.storage.raw_data_path", raw.GetStringValue()); err != nil {
+			return err
 		}
 	}
 	for name, m := range map[string]*settings.StringMapSetting{
@@ -190,6 +192,14 @@ func checkSettings(s *settings.Settings) error {
 		}
 	}
 	return checkQuantities("settings", s.ProtoReflect())
+}
+
+// checkRawData accepts object stores, as a run does.
+func checkRawData(field, place string) error {
+	if scheme, _, found := strings.Cut(place, "://"); !found || scheme == "file" {
+		return fault.Invalid(field, "must be an address in an object store, like s3://bucket/folder, got %q", place)
+	}
+	return names.CheckPlace(field, place)
 }
 
 func checkMap(field string, m *settings.StringMapSetting, variables bool) error {
