@@ -25,21 +25,40 @@ import (
 
 func bucketKey(segments ...string) (objects.Key, error) { return objects.NewKey(segments...) }
 
-// storeInputs writes inputs under a key made of their content, so that writing them twice is harmless and no run can change
-// another's.
-func (g *Gateway) storeInputs(ctx context.Context, scope names.Project, spec *task.TaskSpec, inputs *task.Inputs) (*common.OffloadedInputData, error) {
+// parcel is a set of inputs that came by value, and the place for them: a key made of their content, so that writing them
+// twice is harmless and no run can change another's.
+type parcel struct {
+	inputs *task.Inputs
+	raw    []byte
+	key    objects.Key
+}
+
+// pack decides where inputs will lie. Nothing is written yet.
+func (g *Gateway) pack(scope names.Project, spec *task.TaskSpec, inputs *task.Inputs) (*parcel, *common.OffloadedInputData, error) {
 	raw, err := g.marshalInputs(inputs)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	key, err := bucketKey("inputs", scope.Project, scope.Domain, contentName(raw), "inputs.pb")
 	if err != nil {
+		return nil, nil, err
+	}
+	data, err := g.offloaded(g.Bucket.URI(key), spec, inputs)
+	return &parcel{inputs: inputs, raw: raw, key: key}, data, err
+}
+
+func (g *Gateway) store(ctx context.Context, p *parcel) error {
+	_, err := g.Bucket.Put(ctx, p.key, bytes.NewReader(p.raw), objects.PutOptions{Size: int64(len(p.raw))})
+	return err
+}
+
+// storeInputs keeps inputs in the bucket.
+func (g *Gateway) storeInputs(ctx context.Context, scope names.Project, spec *task.TaskSpec, inputs *task.Inputs) (*common.OffloadedInputData, error) {
+	p, data, err := g.pack(scope, spec, inputs)
+	if err != nil {
 		return nil, err
 	}
-	if _, err := g.Bucket.Put(ctx, key, bytes.NewReader(raw), objects.PutOptions{Size: int64(len(raw))}); err != nil {
-		return nil, err
-	}
-	return g.offloaded(g.Bucket.URI(key), spec, inputs)
+	return data, g.store(ctx, p)
 }
 
 // storeInputsAt does the same below a folder that the run chose outside the bucket.
@@ -111,6 +130,10 @@ func (g *Gateway) sleepOf(ctx context.Context, facts *engine.Task, uri string) (
 	if err != nil {
 		return 0, err
 	}
+	return sleepLength(inputs)
+}
+
+func sleepLength(inputs *task.Inputs) (time.Duration, error) {
 	if len(inputs.GetLiterals()) != 1 {
 		return 0, fault.Invalid("inputs", "a core-sleep task takes one duration, got %d inputs", len(inputs.GetLiterals()))
 	}
