@@ -4,10 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"path"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 
 	"biplane.dev/biplane/gen/flyteidl2/actions/actionsconnect"
 	"biplane.dev/biplane/gen/flyteidl2/common"
@@ -103,12 +107,25 @@ func (c *Client) Open(ctx context.Context, length time.Duration) (*Parent, error
 	if err != nil {
 		return nil, err
 	}
-	inputs, err := c.Upload(ctx, nap, sleepInputs(length))
+	// A task is told its run's base in its environment; this one has no process and works it out from where the plane keeps
+	// its objects. Like a task it writes inputs there itself, once for all children: they are alike.
+	bucket, _, found := strings.Cut(hour.GetUri(), "/inputs/")
+	if !found {
+		return nil, fmt.Errorf("the address of uploaded inputs, %s, is not what this driver knows", hour.GetUri())
+	}
+	base := path.Join(bucket, "runs", project, domain, run)
+	raw, err := proto.Marshal(sleepInputs(length))
 	if err != nil {
 		return nil, err
 	}
-	// All children share one file of inputs, and the folder above it passes for the run's: a sleep writes no outputs.
-	p := newParent(c, run, nap, inputs.GetUri(), path.Dir(path.Dir(inputs.GetUri())))
+	if err := os.MkdirAll(filepath.Join(base, "children"), 0o700); err != nil {
+		return nil, err
+	}
+	input := filepath.Join(base, "children", "inputs.pb")
+	if err := os.WriteFile(input, raw, 0o600); err != nil {
+		return nil, err
+	}
+	p := newParent(c, run, nap, input, base)
 	return p, p.watch(ctx)
 }
 
