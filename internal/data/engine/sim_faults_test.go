@@ -116,9 +116,13 @@ func (s *sim) nonsense() {
 		return
 	}
 	a := all[s.pick(len(all))]
-	switch s.pick(6) {
+	switch s.pick(7) {
 	case 0:
 		s.step(LookupDone{ID: names.Action{Run: a.Run.Name, Action: "nobody"}, Hit: &Pointer{}})
+	case 6:
+		if a.Wait != WaitLookup { // an answer that comes twice
+			s.step(LookupDone{ID: a.ID(), Hit: &Pointer{OutputURI: "stale"}})
+		}
 	case 1:
 		s.step(AttemptEnded{ID: names.Attempt{Action: a.ID(), Number: a.Attempt + 7}, Outcome: Outcome{OK: true, At: s.now}})
 	case 2:

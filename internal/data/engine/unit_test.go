@@ -108,3 +108,54 @@ func TestClock(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestLateAnswer: a lookup that is answered again, when its action executes, changes nothing.
+func TestLateAnswer(t *testing.T) {
+	t.Parallel()
+	s := newScript()
+	s.block([]string{"create r1 main key=k", "lookup r1/a0"})
+	s.step(LookupDone{ID: action("r1/a0"), Hit: &Pointer{OutputURI: "stale"}})
+	if out := s.settle(); !out.Empty() || len(out.Effects) != 0 {
+		t.Errorf("a late answer changed %+v", out)
+	}
+}
+
+// TestTimeNeverGoesBack: a clock that is set back does not make anything older than what came before it.
+func TestTimeNeverGoesBack(t *testing.T) {
+	t.Parallel()
+	s := newScript()
+	s.block([]string{"wait 10s", "create r1 main"})
+	s.now -= 5_000_000
+	s.block([]string{"enqueue r1/a0 c1 leaf"})
+	parent, child := s.book.row(action("r1/a0")), s.book.row(action("r1/c1"))
+	if child.Created < parent.Created {
+		t.Errorf("the child is of %s, its parent of %s", since(child.Created), since(parent.Created))
+	}
+}
+
+// TestRestoreDistrusts: rows that no commit of this engine leaves, of a run that is being aborted or of a parent that has ended, are put right
+// rather than executed.
+func TestRestoreDistrusts(t *testing.T) {
+	t.Parallel()
+	d := newScript()
+	leaf := d.known("leaf")
+	running := func(name, parent string) *Action {
+		return &Action{Name: name, ParentName: parent, Kind: KindTask, Task: leaf, Phase: PhaseRunning, Attempt: 1, Created: epoch, Queued: epoch, Started: epoch}
+	}
+	queued := running("q", "gone")
+	queued.Phase, queued.Started = PhaseQueued, 0
+	d.state.Restore(epoch, &Run{ID: 1, Name: runID("r1")}, []*Action{running("a0", ""), running("c", "gone"), queued})
+	d.state.Restore(epoch, &Run{ID: 2, Name: runID("r2"), Aborting: true, AbortReason: "enough"}, []*Action{running("a0", ""), running("c", "a0")})
+	d.state.Step(epoch, Tick{})
+	for _, p := range check(d.state) {
+		t.Error(p)
+	}
+	for id, want := range map[string]StopCause{"r1/a0": StopNone, "r1/c": StopAbort, "r2/a0": StopAbort, "r2/c": StopAbort} {
+		if a := d.state.Find(action(id)); a == nil || a.Stop != want {
+			t.Errorf("%s: %+v, want stop %d", id, a, want)
+		}
+	}
+	if queued.Phase != PhaseAborted || d.state.Held() != 4 {
+		t.Errorf("the queued child of an ended parent is %s; %d actions are held", queued.Phase, d.state.Held())
+	}
+}
