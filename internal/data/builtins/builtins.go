@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"biplane.dev/biplane/gen/flyteidl2/core"
 	"biplane.dev/biplane/gen/flyteidl2/task"
 	"biplane.dev/biplane/internal/data/engine"
 	"biplane.dev/biplane/internal/data/launch"
@@ -25,7 +26,9 @@ type Function func(ctx context.Context, inputs *task.Inputs, log io.Writer) (*ta
 
 // Config of a Runner.
 type Config struct {
-	Bucket    objects.Bucket
+	Bucket objects.Bucket
+	// Spec returns the bytes of an interned task spec.
+	Spec      func(ctx context.Context, digest string) ([]byte, error)
 	Functions map[string]Function // by task type
 	LogPath   func(names.Attempt) string
 	LogLimits logs.Limits
@@ -100,7 +103,10 @@ func (r *Runner) do(ctx context.Context, e engine.RunBuiltin) engine.Outcome {
 	if err != nil {
 		return failed(fault.Wrap(err, fault.KindPrecondition, "the inputs could not be read"))
 	}
-	outputs := &task.Outputs{Literals: inputs.GetLiterals()} // an echo
+	outputs, err := r.echo(ctx, e, inputs)
+	if err != nil {
+		return failed(err)
+	}
 	if e.Task.Builtin == engine.BuiltinFunction {
 		function := r.config.Functions[e.Task.Type]
 		if function == nil {
@@ -121,6 +127,35 @@ func (r *Runner) do(ctx context.Context, e engine.RunBuiltin) engine.Outcome {
 		return failed(err)
 	}
 	return engine.Outcome{OK: true, OutputURI: folder}
+}
+
+// echo gives every input to the output at the same place of the task's interface, since the SDK names outputs by number.
+func (r *Runner) echo(ctx context.Context, e engine.RunBuiltin, inputs *task.Inputs) (*task.Outputs, error) {
+	if e.Task.Builtin != engine.BuiltinEcho {
+		return nil, nil
+	}
+	raw, err := r.config.Spec(ctx, e.Task.Digest)
+	if err != nil {
+		return nil, err
+	}
+	spec := &task.TaskSpec{}
+	if err := proto.Unmarshal(raw, spec); err != nil {
+		return nil, err
+	}
+	given := map[string]*core.Literal{}
+	for _, literal := range inputs.GetLiterals() {
+		given[literal.GetName()] = literal.GetValue()
+	}
+	outputs := &task.Outputs{}
+	typed := spec.GetTaskTemplate().GetInterface()
+	for i, output := range typed.GetOutputs().GetVariables() {
+		name := typed.GetInputs().GetVariables()[i].GetKey() // as many as outputs: taskspec.Check
+		if given[name] == nil {
+			return nil, fault.Invalid("inputs."+name, "is missing, and an echo has nothing else to give")
+		}
+		outputs.Literals = append(outputs.Literals, &task.NamedLiteral{Name: output.GetKey(), Value: given[name]})
+	}
+	return outputs, nil
 }
 
 func (r *Runner) write(ctx context.Context, uri string, message proto.Message) error {

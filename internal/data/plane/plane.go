@@ -169,7 +169,7 @@ func (p *Plane) assemble(ctx context.Context) error {
 		},
 	})
 	p.builtins = builtins.New(builtins.Config{
-		Bucket: p.bucket, Functions: map[string]builtins.Function{taskspec.TypeImageBuild: images.NewBuilder(p.images, p.bucket).Run},
+		Bucket: p.bucket, Spec: p.journal.Spec, Functions: map[string]builtins.Function{taskspec.TypeImageBuild: images.NewBuilder(p.images, p.bucket).Run},
 		LogPath: p.logs.Path, LogLimits: p.config.LogLimits, Tell: p.shell.Tell, MaxInputs: 128 << 20,
 	})
 	if err := p.shell.Restore(ctx); err != nil {
@@ -247,7 +247,7 @@ func (p *Plane) serve(base string) (err error) {
 		Logs: p.logs, Log: p.config.Log,
 	})
 	p.gateway.Mount(p.server, gateway.Services{
-		Projects: registry.NewProjectService(p.registry), Tasks: registry.NewTaskService(p.registry),
+		Projects: registry.NewProjectService(p.registry), Tasks: registry.NewTaskService(p.registry, taskspec.Check),
 		Triggers: registry.NewTriggerService(p.registry), Settings: registry.NewSettingsService(p.registry),
 		Secrets: secrets.NewService(p.secrets, p.registry), Images: images.NewService(p.images),
 	})
@@ -257,7 +257,7 @@ func (p *Plane) serve(base string) (err error) {
 // deployBuilder makes the image builder a task like any other, so that the stock SDK's remote builder finds it.
 func (p *Plane) deployBuilder(ctx context.Context) error {
 	spec := images.TaskSpec()
-	_, err := registry.NewTaskService(p.registry).DeployTask(ctx, &task.DeployTaskRequest{
+	_, err := registry.NewTaskService(p.registry, nil).DeployTask(ctx, &task.DeployTaskRequest{
 		TaskId: &task.TaskIdentifier{Org: names.Org, Project: images.TaskProject, Domain: images.TaskDomain, Name: images.TaskName, Version: images.TaskVersion},
 		Spec:   spec,
 	})

@@ -50,7 +50,7 @@ func serve(t *testing.T) plane {
 		t.Fatal(err)
 	}
 	server.Handle(projectconnect.NewProjectServiceHandler(registry.NewProjectService(r), server.Options()...))
-	server.Handle(taskconnect.NewTaskServiceHandler(registry.NewTaskService(r), server.Options()...))
+	server.Handle(taskconnect.NewTaskServiceHandler(registry.NewTaskService(r, nil), server.Options()...))
 	server.Handle(triggerconnect.NewTriggerServiceHandler(registry.NewTriggerService(r), server.Options()...))
 	server.Handle(settingsconnect.NewSettingsServiceHandler(registry.NewSettingsService(r), server.Options()...))
 	host := httptest.NewServer(server)

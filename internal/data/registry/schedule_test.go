@@ -23,7 +23,7 @@ func TestScheduleOverARestart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.db")
 	db, r := open(t, path)
 	hourly := withTrigger("hourly", true, cron("0 * * * *", "UTC", ""))
-	service := registry.NewTaskService(r)
+	service := registry.NewTaskService(r, nil)
 	must[*task.DeployTaskResponse](t)(service.DeployTask(t.Context(), &task.DeployTaskRequest{TaskId: taskID("hello.main", "v1"), Spec: spec("one"), Triggers: []*task.TaskTrigger{hourly}}))
 
 	// run lets a scheduler work as if it were later, until it has fired once and recorded that.

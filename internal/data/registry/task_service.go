@@ -16,12 +16,18 @@ import (
 )
 
 // TaskService answers flyteidl2.task.TaskService.
-type TaskService struct{ r *Registry }
+type TaskService struct {
+	r     *Registry
+	check func(field string, spec *task.TaskSpec) error
+}
 
 var _ taskconnect.TaskServiceHandler = TaskService{}
 
-// NewTaskService serves the tasks of r.
-func NewTaskService(r *Registry) TaskService { return TaskService{r} }
+// NewTaskService serves the tasks of r. check refuses what the plane could never run, so that one hears of it when it is
+// deployed and not when it fires at night; nil refuses nothing.
+func NewTaskService(r *Registry, check func(field string, spec *task.TaskSpec) error) TaskService {
+	return TaskService{r, check}
+}
 
 // TaskName checks the identifier of a task in a request. versioned says that a version must be given.
 func TaskName(field string, id *task.TaskIdentifier, versioned bool) (names.Task, error) {
@@ -52,6 +58,11 @@ func (s TaskService) DeployTask(ctx context.Context, request *task.DeployTaskReq
 	}
 	if n := len(request.GetTriggers()); n > maxTriggersOfTask {
 		return nil, fault.Invalid("triggers", "holds %d triggers; a task has at most %d", n, maxTriggersOfTask)
+	}
+	if s.check != nil {
+		if err := s.check("spec", request.GetSpec()); err != nil {
+			return nil, err
+		}
 	}
 	now := time.Now()
 	drafts, err := taskTriggers(id, request, now)

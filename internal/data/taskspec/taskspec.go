@@ -3,6 +3,7 @@ package taskspec
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -52,6 +53,8 @@ func Check(field string, spec *task.TaskSpec) error {
 		return fault.Invalid(field+".task_template.type", "task %q is a raw container; %s", template.GetId().GetName(), elsewhere)
 	case template.GetK8SPod() != nil:
 		return fault.Invalid(field+".task_template.k8s_pod", "task %q has a pod template; %s", template.GetId().GetName(), elsewhere)
+	case template.GetMetadata().GetPodTemplateName() != "":
+		return fault.Invalid(field+".task_template.metadata.pod_template_name", "task %q uses the pod template %q; %s", template.GetId().GetName(), template.GetMetadata().GetPodTemplateName(), elsewhere)
 	case template.GetSql() != nil:
 		return fault.Invalid(field+".task_template.sql", "task %q is an SQL statement, which needs a connector; this data plane has none", template.GetId().GetName())
 	case template.GetContainer() == nil:
@@ -79,10 +82,18 @@ func builtin(template *core.TaskTemplate) engine.Builtin {
 }
 
 func checkBuiltin(field string, template *core.TaskTemplate) error {
-	if template.GetType() != "core-sleep" {
+	inputs, outputs := template.GetInterface().GetInputs().GetVariables(), template.GetInterface().GetOutputs().GetVariables()
+	switch template.GetType() {
+	case "echo":
+		same := func(in, out *core.VariableEntry) bool { return proto.Equal(in.GetValue().GetType(), out.GetValue().GetType()) }
+		if !slices.EqualFunc(inputs, outputs, same) {
+			return fault.Invalid(field+".task_template.interface", "an echo task has as many outputs as inputs, of the same types in the same order")
+		}
+		return nil
+	case "core-sleep":
+	default:
 		return nil
 	}
-	inputs := template.GetInterface().GetInputs().GetVariables()
 	if len(inputs) != 1 || inputs[0].GetValue().GetType().GetSimple() != core.SimpleType_DURATION || HasOutputs(template) {
 		return fault.Invalid(field+".task_template.interface", "a core-sleep task has exactly one input, a duration, and no outputs")
 	}

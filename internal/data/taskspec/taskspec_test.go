@@ -43,11 +43,16 @@ func TestCheckRefusesWhatNeedsAContainer(t *testing.T) {
 	for name, change := range map[string]func(*core.TaskTemplate){
 		"raw container": func(tt *core.TaskTemplate) { tt.Type = "raw-container" },
 		"pod":           func(tt *core.TaskTemplate) { tt.Target = &core.TaskTemplate_K8SPod{K8SPod: &core.K8SPod{}} },
+		"named pod":     func(tt *core.TaskTemplate) { tt.Metadata = &core.TaskMetadata{PodTemplateName: "big"} },
 		"sql":           func(tt *core.TaskTemplate) { tt.Target = &core.TaskTemplate_Sql{Sql: &core.Sql{}} },
 		"plug-in":       func(tt *core.TaskTemplate) { tt.Type = "spark" },
 		"no target":     func(tt *core.TaskTemplate) { tt.Target = nil },
 		"no name":       func(tt *core.TaskTemplate) { tt.Id = nil },
-		"sleep":         func(tt *core.TaskTemplate) { tt.Type = "core-sleep" },
+		"echo": func(tt *core.TaskTemplate) {
+			tt.Type = "echo"
+			tt.Interface = &core.TypedInterface{Inputs: &core.VariableMap{Variables: []*core.VariableEntry{{Key: "x"}}}}
+		},
+		"sleep": func(tt *core.TaskTemplate) { tt.Type = "core-sleep" },
 	} {
 		if err := taskspec.Check("task_spec", template(change)); err == nil {
 			t.Errorf("%s was accepted", name)
