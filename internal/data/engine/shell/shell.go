@@ -156,7 +156,9 @@ func (s *Shell) wait() time.Duration {
 // turn is one round: look up what the journal knows, step, commit, answer, carry out.
 func (s *Shell) turn(ctx context.Context, batch []any) {
 	if err := s.lookUp(ctx, batch); err != nil {
-		s.config.Log.Error("the journal could not be read", "error", err)
+		if ctx.Err() == nil {
+			s.config.Log.Error("the journal could not be read", "error", err)
+		}
 		s.refuse(batch, fault.Wrap(err, fault.KindUnavailable, "the data plane could not read its journal; try again"))
 		batch = told(batch) // nobody tells that again
 	}
