@@ -73,7 +73,7 @@ func (w *window) close(ctx context.Context) (c cost, err error) {
 		return c, err
 	}
 	c.driver, c.data, c.control = driver.Sub(w.driver), data.Sub(w.data), control.Sub(w.control)
-	own := c.driver.CPU + c.data.CPU + c.control.CPU
+	own := c.driver.CPU + c.driver.Children + c.data.CPU + c.data.Children + c.control.CPU
 	c.others = max(0, (busy-w.busy-own).Seconds()/c.elapsed.Seconds())
 	after, err := w.plane.Metrics(ctx)
 	if err != nil {

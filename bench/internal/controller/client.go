@@ -142,3 +142,34 @@ func runID(run string) *common.RunIdentifier {
 func actionID(run, action string) *common.ActionIdentifier {
 	return &common.ActionIdentifier{Run: runID(run), Name: action}
 }
+
+// Moments of the last attempt of a run's root, by the plane's clock.
+type Moments struct{ Queued, Admitted, Started, Ended time.Time }
+
+// Moments asks for them; the attempt must have ended.
+func (c *Client) Moments(ctx context.Context, run string) (m Moments, err error) {
+	response, err := c.runs.GetActionDetails(ctx, &workflow.GetActionDetailsRequest{ActionId: actionID(run, names.Root)})
+	if err != nil {
+		return m, err
+	}
+	attempts := response.GetDetails().GetAttempts()
+	if len(attempts) == 0 {
+		return m, fmt.Errorf("run %s has no attempt", run)
+	}
+	for _, t := range attempts[len(attempts)-1].GetPhaseTransitions() {
+		switch at := t.GetStartTime().AsTime(); t.GetPhase() {
+		case common.ActionPhase_ACTION_PHASE_QUEUED:
+			m.Queued = at
+		case common.ActionPhase_ACTION_PHASE_INITIALIZING:
+			m.Admitted = at
+		case common.ActionPhase_ACTION_PHASE_RUNNING:
+			m.Started = at
+		case common.ActionPhase_ACTION_PHASE_SUCCEEDED:
+			m.Ended = at
+		}
+	}
+	if m.Queued.IsZero() || m.Admitted.IsZero() || m.Started.IsZero() || m.Ended.IsZero() {
+		return m, fmt.Errorf("run %s does not tell all its moments: %+v", run, m)
+	}
+	return m, nil
+}

@@ -13,6 +13,7 @@ import (
 // Usage is what a process has used since it began.
 type Usage struct {
 	CPU      time.Duration // user and system
+	Children time.Duration // the same of what it started and has waited for
 	Written  int64         // bytes handed to the disk, as the kernel counts them when pages get dirty
 	Resident int64         // bytes of memory
 	Anon     int64         // bytes of Resident that are not files'
@@ -21,6 +22,7 @@ type Usage struct {
 // Sub is what was used since before; memory is not a sum and stays as it is now.
 func (u Usage) Sub(before Usage) Usage {
 	u.CPU -= before.CPU
+	u.Children -= before.Children
 	u.Written -= before.Written
 	return u
 }
@@ -35,7 +37,7 @@ func UsageOf(pid int) (u Usage, err error) {
 	if err != nil {
 		return u, err
 	}
-	if u.CPU, err = cpuOf(string(stat)); err != nil {
+	if u.CPU, u.Children, err = cpuOf(string(stat)); err != nil {
 		return u, err
 	}
 	for file, into := range map[string]map[string]*int64{
@@ -64,21 +66,21 @@ func UsageOf(pid int) (u Usage, err error) {
 	return u, nil
 }
 
-// cpuOf adds up utime and stime, fields 14 and 15. The name in field 2 may hold anything, so counting starts behind it.
-func cpuOf(stat string) (time.Duration, error) {
+// cpuOf adds up utime and stime, fields 14 and 15, and those of ended children, 16 and 17. The name in field 2 may hold
+// anything, so counting starts behind it.
+func cpuOf(stat string) (own, children time.Duration, err error) {
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("stat of a process has %d fields", len(fields))
+	if len(fields) < 15 {
+		return 0, 0, fmt.Errorf("stat of a process has %d fields", len(fields))
 	}
-	var total time.Duration
-	for _, field := range fields[11:13] {
-		n, err := strconv.ParseInt(field, 10, 64)
+	for i, total := range []*time.Duration{&own, &own, &children, &children} {
+		n, err := strconv.ParseInt(fields[11+i], 10, 64)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
-		total += time.Duration(n) * time.Second / ticks
+		*total += time.Duration(n) * time.Second / ticks
 	}
-	return total, nil
+	return own, children, nil
 }
 
 // child finds the process of this name below a process.

@@ -9,11 +9,11 @@ import (
 
 func TestCPUOf(t *testing.T) {
 	t.Parallel()
-	got, err := cpuOf("7 (a (bad) name 1 2) S 1 7 7 0 -1 4194560 900 0 3 0 150 25 0 0 20 0 9 0 100 1 2 3")
-	if err != nil || got != 1750*time.Millisecond {
-		t.Errorf("got %v, %v; want 1.75s", got, err)
+	own, children, err := cpuOf("7 (a (bad) name 1 2) S 1 7 7 0 -1 4194560 900 0 3 0 150 25 2 1 20 0 9 0 100 1 2 3")
+	if err != nil || own != 1750*time.Millisecond || children != 30*time.Millisecond {
+		t.Errorf("got %v, %v, %v; want 1.75s, 30ms", own, children, err)
 	}
-	if _, err := cpuOf("7 (x) S 1"); err == nil {
+	if _, _, err := cpuOf("7 (x) S 1"); err == nil {
 		t.Error("a line cut short is accepted")
 	}
 }
