@@ -44,15 +44,19 @@ func (s Actions) Enqueue(ctx context.Context, request *actions.EnqueueRequest) (
 	if len(spec.Group) > maxGroup {
 		return nil, fault.Invalid("action.group", "is %d bytes long; at most %d are allowed", len(spec.Group), maxGroup)
 	}
-	if err := checkPlaces(&spec); err != nil {
+	own, err := s.scopeOf(ctx, id.Run)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPlaces(&spec, own.base); err != nil {
 		return nil, err
 	}
 	specs := journal.Specs{}
 	switch kind := a.GetSpec().(type) {
 	case *actions.Action_Task:
-		err = s.taskAction(ctx, id, &spec, kind.Task, specs)
+		err = s.taskAction(ctx, id, own, &spec, kind.Task, specs)
 	case *actions.Action_Trace:
-		err = traceAction(&spec, kind.Trace)
+		err = traceAction(&spec, own, kind.Trace)
 	case *actions.Action_Condition:
 		err = conditionAction(&spec, kind.Condition)
 	default:
@@ -73,25 +77,27 @@ func (s Actions) Enqueue(ctx context.Context, request *actions.EnqueueRequest) (
 
 const maxGroup = 1024
 
-// checkPlaces accepts addresses of a child below the run's base only: what the engine reads and writes for a run stays in
-// its folder.
-func checkPlaces(spec *engine.ActionSpec) error {
-	for _, p := range []struct{ field, path string }{{"action.run_output_base", spec.OutputBase}, {"action.input_uri", spec.InputURI}} {
-		if p.path == "" {
-			return fault.Invalid(p.field, "is empty")
-		}
-		if len(p.path) > 2048 {
-			return fault.Invalid(p.field, "is %d bytes long; at most 2048 are allowed", len(p.path))
-		}
-		if err := checkOutside(p.field, p.path); err != nil {
-			return err
-		}
+// checkPlaces accepts addresses of a child below its own run's base only: what the engine reads and writes for a run stays
+// in that run's folder.
+func checkPlaces(spec *engine.ActionSpec, base string) error {
+	if spec.OutputBase != base {
+		return fault.Invalid("action.run_output_base", "must be that of the run, %q, got %q", base, spec.OutputBase)
 	}
-	if !strings.HasPrefix(spec.InputURI, spec.OutputBase+"/") {
-		return fault.Invalid("action.input_uri", "must lie below the run's base %q", spec.OutputBase)
-	}
-	return nil
+	spec.OutputBase = base // one string for all actions of the run
+	return checkBelow("action.input_uri", spec.InputURI, base)
 }
+
+func checkBelow(field, path, base string) error {
+	if len(path) > maxPlace {
+		return fault.Invalid(field, "is %d bytes long; at most %d are allowed", len(path), maxPlace)
+	}
+	if !strings.HasPrefix(path, base+"/") {
+		return fault.Invalid(field, "must lie below the run's base %q, got %q", base, path)
+	}
+	return checkOutside(field, path)
+}
+
+const maxPlace = 2048
 
 // runGone tells a run that has ended from one that never was.
 func (g *Gateway) runGone(ctx context.Context, run names.Run, err error) error {
@@ -104,7 +110,7 @@ func (g *Gateway) runGone(ctx context.Context, run names.Run, err error) error {
 	return err
 }
 
-func (s Actions) taskAction(ctx context.Context, id names.Action, spec *engine.ActionSpec, t *workflow.TaskAction, specs journal.Specs) error {
+func (s Actions) taskAction(ctx context.Context, id names.Action, own scope, spec *engine.ActionSpec, t *workflow.TaskAction, specs journal.Specs) error {
 	if err := taskspec.Check("action.task.spec", t.GetSpec()); err != nil {
 		return err
 	}
@@ -122,17 +128,18 @@ func (s Actions) taskAction(ctx context.Context, id names.Action, spec *engine.A
 		if len(key) > maxGroup {
 			return fault.Invalid("action.task.cache_key", "is %d bytes long; at most %d are allowed", len(key), maxGroup)
 		}
-		global, err := s.globalCache(ctx, id.Run)
-		if err != nil {
-			return err
-		}
-		spec.CacheKey = scopedKey(&engine.Run{Name: id.Run, GlobalCache: global}, key)
+		spec.CacheKey = journal.ScopedKey(id.Project, own.globalCache, key)
 	}
 	spec.Sleep, err = s.sleepOf(ctx, facts, spec.InputURI)
 	return err
 }
 
-func traceAction(spec *engine.ActionSpec, t *workflow.TraceAction) error {
+func traceAction(spec *engine.ActionSpec, own scope, t *workflow.TraceAction) error {
+	if uri := t.GetOutputs().GetOutputUri(); uri != "" {
+		if err := checkBelow("action.trace.outputs.output_uri", uri, own.base); err != nil {
+			return err
+		}
+	}
 	phase := engine.Phase(t.GetPhase())
 	if phase != engine.PhaseSucceeded && phase != engine.PhaseFailed {
 		return fault.Invalid("action.trace.phase", "must be SUCCEEDED or FAILED, got %s", t.GetPhase())
@@ -260,7 +267,11 @@ func (s Actions) Abort(ctx context.Context, request *actions.AbortRequest) (*act
 	if err != nil {
 		return nil, err
 	}
-	return &actions.AbortResponse{}, s.abort(ctx, id, request.GetReason(), identity(request.GetAbortedBy()))
+	reason := request.GetReason()
+	if reason == "" { // the SDK gives none when a parent cancels a call
+		reason = "cancelled by its parent"
+	}
+	return &actions.AbortResponse{}, s.abort(ctx, id, reason, identity(request.GetAbortedBy()))
 }
 
 func (g *Gateway) abort(ctx context.Context, id names.Action, reason, by string) error {
@@ -359,13 +370,23 @@ func checkValue(declared *core.LiteralType, value *core.Literal) error {
 	return nil
 }
 
-// globalCache says whether the run looks its cache up in every project.
-func (g *Gateway) globalCache(ctx context.Context, run names.Run) (bool, error) {
-	return g.scopes.Get(run.String(), func() (bool, error) {
-		spec, err := g.runSpec(ctx, run)
+// scope is what all actions of a run share.
+type scope struct {
+	base        string // folder of its inputs and outputs
+	globalCache bool   // cache entries of every project count
+}
+
+func (g *Gateway) scopeOf(ctx context.Context, run names.Run) (scope, error) {
+	return g.scopes.Get(run.String(), func() (scope, error) {
+		stored, err := g.Journal.Run(ctx, run)
 		if err != nil {
-			return false, err
+			return scope{}, err
 		}
-		return isGlobal(spec), nil
+		root, err := g.Journal.Action(ctx, stored.ID, names.Root)
+		if err != nil {
+			return scope{}, err
+		}
+		spec, err := g.runSpec(ctx, run)
+		return scope{base: root.OutputBase, globalCache: isGlobal(spec)}, err
 	})
 }

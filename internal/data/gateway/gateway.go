@@ -59,7 +59,7 @@ type Gateway struct {
 	Config
 	facts  *recent.Cache[*engine.Task]   // by digest
 	specs  *recent.Cache[*task.TaskSpec] // by digest
-	scopes *recent.Cache[bool]           // by run: whether its cache scope is global
+	scopes *recent.Cache[scope]          // by run
 }
 
 // New makes a gateway.
@@ -72,7 +72,7 @@ func New(config Config) *Gateway {
 	}
 	return &Gateway{
 		Config: config,
-		facts:  recent.New[*engine.Task](1024), specs: recent.New[*task.TaskSpec](256), scopes: recent.New[bool](1024),
+		facts:  recent.New[*engine.Task](1024), specs: recent.New[*task.TaskSpec](256), scopes: recent.New[scope](1024),
 	}
 }
 
