@@ -40,7 +40,8 @@ func (s *speaker) next(config, state string, isDefault bool) {
 	fmt.Fprintf(s.out, `
 Next:
   pip install flyte                                  the SDK, if you do not have it
-  flyte --config %[1]s run hello.py main   a program of your own
+  export FLYTECTL_CONFIG=%[1]s
+  flyte run hello.py main                            a program of your own
   biplane runs%[2]s        what the control plane knows
   biplane why RUN%[2]s     why something does not run
 `, config, flag)

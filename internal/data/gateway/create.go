@@ -33,7 +33,7 @@ type draft struct {
 	trigger names.Trigger
 	inputs  *common.OffloadedInputData
 	parcel  *parcel // inputs that came by value; stored when nothing else can be wrong with the request
-	digest  string // of the request
+	digest  string  // of the request
 }
 
 // CreateRun makes a run. The same request again, by name or by the retry of one call, is the same run.
@@ -203,6 +203,9 @@ func (g *Gateway) create(ctx context.Context, d *draft) (*workflow.CreateRunResp
 		return nil, err
 	}
 	if err := g.checkRawData(d.runSpec.GetRawDataStorage().GetRawDataPrefix()); err != nil {
+		return nil, err
+	}
+	if err := g.checkBundle(ctx, d.spec); err != nil {
 		return nil, err
 	}
 	base, err := g.runBase(d)

@@ -320,14 +320,8 @@ func (s Data) bundleURI(ctx context.Context, request *dataproxy.CreateDownloadLi
 			return "", err
 		}
 	}
-	if uri := spec.GetTaskTemplate().GetMetadata().GetCodeBundleUri(); uri != "" {
+	if uri := codeBundle(spec); uri != "" {
 		return uri, nil
-	}
-	args := spec.GetTaskTemplate().GetContainer().GetArgs()
-	for i, arg := range args {
-		if (arg == "--tgz" || arg == "--pkl") && i+1 < len(args) {
-			return args[i+1], nil
-		}
 	}
 	return "", fault.NotFound("code bundle of task", spec.GetTaskTemplate().GetId().GetName())
 }
