@@ -90,7 +90,9 @@ class Plane:
     def init(self, **more):
         """Make this process a client of the plane."""
         import flyte
+        from flyte.config._reader import get_config_file
 
+        get_config_file.cache_clear()  # it remembers files by name, and a demo that is started again has another port
         flyte.init_from_config(self.config, root_dir=pathlib.Path(__file__).parent, **more)
 
 

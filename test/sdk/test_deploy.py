@@ -1,6 +1,8 @@
 """Deployed tasks: versions, the latest of them, run by reference, listed and filtered."""
 
+import contextlib
 import pathlib
+import sqlite3
 
 import flyte
 import flyte.errors
@@ -114,5 +116,16 @@ def test_the_control_plane_knows_the_names(plane, project):
     flyte.deploy(shop.back, version="n1")
     run = flyte.run(Task.get("shop-back.weigh", version="n1"), grams=1)
     assert record.finish(run).phase == "SUCCEEDED"
-    known = until(lambda: run.name in plane.operator("runs", "--json").stdout, 30, message="the control plane did not hear of the run")
-    assert known and "shop-back.weigh" in plane.operator("run", run.name, "--json").stdout
+
+    def known():
+        with contextlib.suppress(AssertionError):  # it has not heard of the run yet
+            ledger = plane.ledger(run.name)
+            return ledger if ledger["run"]["phase"] == "PHASE_SUCCEEDED" else None
+
+    ledger = until(known, 30, message="the control plane did not hear of the run")
+    assert (ledger["run"]["task"], ledger["run"]["taskVersion"]) == ("shop-back.weigh", "n1")
+    (action,) = ledger["actions"]
+    assert action["inputsUri"].startswith("file:///") and action["outputsUri"].startswith("file:///")
+    with contextlib.closing(sqlite3.connect(f"file:{plane.state}/control/control.db?mode=ro", uri=True)) as db:
+        rows = db.execute("SELECT name, version FROM tasks WHERE project = ?", (project,)).fetchall()
+    assert ("shop-back.weigh", "n1") in rows

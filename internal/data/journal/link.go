@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"net/url"
 	"strings"
 
 	linkv1 "biplane.dev/biplane/gen/biplane/link/v1"
@@ -69,6 +70,7 @@ func ActionEvents(tx store.Tx, after int64, limit int) (events []*linkv1.Event, 
 		}
 		s.CacheStatus = linkv1.CacheStatus(cache + 1) // the protocol's numbers start at 0 with a meaning
 		s.Reason = reasons[wait]
+		s.InputsUri, s.OutputsUri = pointer(s.InputsUri), pointer(s.OutputsUri)
 		e.Row = &linkv1.Event_Action{Action: s}
 		events = append(events, e)
 	}
@@ -97,6 +99,14 @@ func AttemptEvents(tx store.Tx, after int64, limit int) (events []*linkv1.Event,
 		events = append(events, e)
 	}
 	return events, rows.Err()
+}
+
+// pointer makes a URI of the bare path that a bucket in a folder has for an address: the link carries nothing else.
+func pointer(address string) string {
+	if !strings.HasPrefix(address, "/") {
+		return address
+	}
+	return (&url.URL{Scheme: "file", Path: address}).String()
 }
 
 var reasons = map[engine.Wait]linkv1.Reason{

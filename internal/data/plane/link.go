@@ -12,6 +12,7 @@ import (
 	"biplane.dev/biplane/internal/data/engine"
 	"biplane.dev/biplane/internal/data/engine/shell"
 	"biplane.dev/biplane/internal/data/journal"
+	"biplane.dev/biplane/internal/data/registry"
 	"biplane.dev/biplane/internal/fault"
 	"biplane.dev/biplane/internal/link"
 	"biplane.dev/biplane/internal/link/anchor"
@@ -20,7 +21,7 @@ import (
 )
 
 // reports are the kinds of rows that linkSource tells of.
-var reports = []string{"run", "action", "attempt"}
+var reports = []string{"run", "action", "attempt", "project", "task", "trigger"}
 
 // runLink reports to the control plane until ctx is done. Where that is stands in a file, because on one machine its port
 // changes with each start.
@@ -49,21 +50,20 @@ type linkSource struct {
 	changed <-chan struct{}
 }
 
+// tellers read one table each, in the order of reports.
+var tellers = []func(tx store.Tx, after int64, limit int) ([]*linkv1.Event, error){
+	journal.RunEvents, journal.ActionEvents, journal.AttemptEvents, registry.ProjectEvents, registry.TaskEvents, registry.TriggerEvents,
+}
+
 func (s linkSource) Changes(ctx context.Context, after int64, limit int) (events []*linkv1.Event, err error) {
 	err = s.db.Read(ctx, func(tx store.Tx) error {
-		runs, err := journal.RunEvents(tx, after, limit)
-		if err != nil {
-			return err
+		tables := make([][]*linkv1.Event, len(tellers))
+		for i, tell := range tellers {
+			if tables[i], err = tell(tx, after, limit); err != nil {
+				return err
+			}
 		}
-		actions, err := journal.ActionEvents(tx, after, limit)
-		if err != nil {
-			return err
-		}
-		attempts, err := journal.AttemptEvents(tx, after, limit)
-		if err != nil {
-			return err
-		}
-		events = link.Merge(limit, runs, actions, attempts)
+		events = link.Merge(limit, tables...)
 		return nil
 	})
 	return events, err

@@ -73,11 +73,15 @@ func accepting(tx store.Tx, id names.Project) error {
 	if err != nil {
 		return err
 	}
-	if p.GetState() == project.ProjectState_PROJECT_STATE_ARCHIVED || p.GetState() == project.ProjectState_PROJECT_STATE_SYSTEM_ARCHIVED {
+	if archived(p.GetState()) {
 		return fault.New(fault.KindPrecondition, "project %q is archived and takes no new work; "+
 			"make it active again with: flyte update project %s --unarchive", id.Project, id.Project)
 	}
 	return nil
+}
+
+func archived(state project.ProjectState) bool {
+	return state == project.ProjectState_PROJECT_STATE_ARCHIVED || state == project.ProjectState_PROJECT_STATE_SYSTEM_ARCHIVED
 }
 
 func unknownProject(id string) error {
