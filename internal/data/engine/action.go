@@ -173,8 +173,9 @@ type Action struct {
 	reserved     bool          // holds the reservation of its cache key
 	waiting      *list.Element // its place among those that wait for the reservation
 	timerAt      Time
-	timerIndex   int  // in State.timers; -1 when not there
-	fresh        bool // has no row yet
+	timerIndex   int          // in State.timers; -1 when not there
+	replay       []ActionSpec // see ActionSpec.Replay
+	fresh        bool         // has no row yet
 	dirty        bool
 }
 

@@ -102,11 +102,11 @@ func (s *State) newAction(run *Run, parent *Action, spec ActionSpec) *Action {
 		Run: run, Name: spec.Name, ParentName: spec.Parent, Kind: spec.Kind, Group: spec.Group, Task: spec.Task,
 		InputURI: spec.InputURI, OutputBase: spec.OutputBase, CacheKey: spec.CacheKey, Queue: spec.Queue,
 		Sleep: spec.Sleep, Timeout: spec.Timeout, Detail: spec.Detail,
-		Phase: PhaseQueued, Attempt: 1, Created: s.now, Queued: s.now, readyIndex: -1, timerIndex: -1, fresh: true,
+		Phase: PhaseQueued, Attempt: 1, Created: s.now, Queued: s.now, readyIndex: -1, timerIndex: -1, replay: spec.Replay, fresh: true,
 	}
 	if spec.Trace != nil {
 		a.Phase, a.Started, a.Ended = spec.Trace.Phase, spec.Trace.Started, spec.Trace.Ended
-		a.OutputURI, a.Error = spec.Trace.OutputURI, spec.Trace.Error
+		a.OutputURI, a.Error, a.From = spec.Trace.OutputURI, spec.Trace.Error, spec.Trace.From
 		if a.Ended == 0 {
 			a.Ended = s.now
 		}
@@ -199,6 +199,10 @@ func (s *State) proceed(a *Action) {
 		}
 		return
 	}
+	for _, trace := range a.replay {
+		s.newAction(a.Run, a, trace)
+	}
+	a.replay = nil
 	switch a.Task.Builtin {
 	case BuiltinSleep:
 		a.Phase, a.Wait, a.Initialized, a.Started = PhaseRunning, WaitNone, s.now, s.now

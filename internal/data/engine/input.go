@@ -27,6 +27,9 @@ type ActionSpec struct {
 	Timeout    time.Duration
 	Detail     []byte
 	Trace      *TraceEnd // of KindTrace: it has already happened
+	// Replay are the traces that a run which is recovered from has of the action: when it is executed, they become its
+	// children, before its code asks for them. What a restart loses of them before that is executed again.
+	Replay []ActionSpec
 }
 
 // TraceEnd is the outcome of a trace, which the task reports after the fact.
@@ -36,6 +39,7 @@ type TraceEnd struct {
 	Ended     Time
 	OutputURI string
 	Error     *Error
+	From      *Pointer // of a recovered one
 }
 
 // CreateRun makes a run with its root action.

@@ -130,6 +130,11 @@ func (s Actions) taskAction(ctx context.Context, id names.Action, own scope, spe
 		}
 		spec.CacheKey = journal.ScopedKey(id.Project, own.globalCache, key)
 	}
+	if own.recover != nil {
+		if spec.Replay, err = s.replay(ctx, own.recover, id.Action, own.base); err != nil {
+			return err
+		}
+	}
 	spec.Sleep, err = s.sleepOf(ctx, facts, spec.InputURI)
 	return err
 }
@@ -374,6 +379,7 @@ func checkValue(declared *core.LiteralType, value *core.Literal) error {
 type scope struct {
 	base        string // folder of its inputs and outputs
 	globalCache bool   // cache entries of every project count
+	recover     *recovery
 }
 
 func (g *Gateway) scopeOf(ctx context.Context, run names.Run) (scope, error) {
@@ -387,6 +393,10 @@ func (g *Gateway) scopeOf(ctx context.Context, run names.Run) (scope, error) {
 			return scope{}, err
 		}
 		spec, err := g.runSpec(ctx, run)
-		return scope{base: root.OutputBase, globalCache: isGlobal(spec)}, err
+		if err != nil {
+			return scope{}, err
+		}
+		from, err := recoveryOf(spec)
+		return scope{base: root.OutputBase, globalCache: isGlobal(spec), recover: from}, err
 	})
 }

@@ -244,6 +244,9 @@ func (g *Gateway) create(ctx context.Context, d *draft) (*workflow.CreateRunResp
 		Name: names.Root, Kind: engine.KindTask, Task: facts, InputURI: d.inputs.GetUri(), OutputBase: base,
 		CacheKey: journal.ScopedKey(d.run.Project, run.GlobalCache, cacheKey), Queue: d.runSpec.GetQueue(), Sleep: sleep,
 	}
+	if err := g.recoverFrom(ctx, d, run, &root); err != nil {
+		return nil, err
+	}
 	_, err = g.Shell.Do(ctx, engine.CreateRun{Run: run, Root: root, Row: row}, journal.Specs{digest: raw})
 	if err != nil {
 		return nil, err
@@ -288,14 +291,7 @@ func (g *Gateway) runRow(d *draft, run *engine.Run) (*journal.RunRow, error) {
 		if err != nil {
 			return nil, fault.Invalid("run_spec.relation.related_to", "%v", err)
 		}
-		row.RelatedTo, row.Relation = from.Project.Project+"/"+from.Domain+"/"+from.Name, int32(relation.GetRelationType())
-		if relation.GetRelationType() == common.RelationType_RELATION_TYPE_RECOVER {
-			run.RecoverFrom = &from
-			run.ForceRerun = map[string]bool{}
-			for _, name := range d.runSpec.GetRecover().GetForceRerunActions() {
-				run.ForceRerun[name] = true
-			}
-		}
+		row.RelatedTo, row.Relation = journal.RunText(from), int32(relation.GetRelationType())
 	}
 	raw, err := proto.Marshal(d.runSpec)
 	if err != nil {

@@ -95,7 +95,7 @@ func (j *Journal) Commit(ctx context.Context, out *engine.Output, specs Specs) e
 func insertRun(tx store.WriteTx, run *engine.Run, row *RunRow) error {
 	known := facts{MaxConcurrency: run.MaxConcurrency, OverwriteCache: run.OverwriteCache, GlobalCache: run.GlobalCache, ForceRerun: run.ForceRerun}
 	if run.RecoverFrom != nil {
-		known.RecoverFrom = run.RecoverFrom.Project.Project + "/" + run.RecoverFrom.Domain + "/" + run.RecoverFrom.Name
+		known.RecoverFrom = RunText(*run.RecoverFrom)
 	}
 	text, err := json.Marshal(known)
 	if err != nil {
@@ -175,7 +175,7 @@ func insertAttempt(tx store.WriteTx, p engine.PastAttempt) error {
 // putCache makes the entry known to its own project and to everybody: how far a run looks is the choice of the run that
 // looks.
 func putCache(tx store.WriteTx, e engine.CacheEntry) error {
-	run := e.Run.Project.Project + "/" + e.Run.Domain + "/" + e.Run.Name
+	run := RunText(e.Run)
 	key := unscoped(e.Run.Project, e.Key)
 	for _, global := range []bool{false, true} {
 		_, err := tx.Exec(`INSERT INTO cache_entries (key, run, action, attempt, output_uri, created_at) VALUES (?, ?, ?, ?, ?, ?)

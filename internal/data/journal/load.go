@@ -87,6 +87,9 @@ func loadRuns(tx store.Tx) (runs []*engine.Run, err error) {
 	return runs, rows.Err()
 }
 
+// RunText names a run as rows do: "project/domain/run".
+func RunText(run names.Run) string { return run.Project.Project + "/" + run.Domain + "/" + run.Name }
+
 // ParseRun reads "project/domain/run".
 func ParseRun(text string) (names.Run, error) {
 	parts := strings.Split(text, "/")

@@ -222,6 +222,26 @@ func (j *Journal) Cached(ctx context.Context, key string, oldest engine.Time) (h
 	return hit, err
 }
 
+// maxTraces bounds the traces that one action of a recovering run takes over; the others are executed.
+const maxTraces = 10_000
+
+// RecoverableTraces returns the traces of an action that a run which recovers from source need not execute again.
+func (j *Journal) RecoverableTraces(ctx context.Context, source names.Run, parent string) (found []*Row, err error) {
+	run, err := j.Run(ctx, source)
+	if fault.Is(err, fault.KindNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = j.db.Read(ctx, func(tx store.Tx) error {
+		found, err = queryActions(tx, `run_id = ? AND parent = ? AND kind = ? AND phase IN (?, ?) ORDER BY seq LIMIT ?`,
+			run.ID, parent, engine.KindTrace, engine.PhaseSucceeded, engine.PhaseRecovered, maxTraces)
+		return err
+	})
+	return found, err
+}
+
 // Recoverable returns what a run that recovers from source takes over for the action of this name, or nil.
 func (j *Journal) Recoverable(ctx context.Context, source names.Run, action string) (found *engine.Pointer, err error) {
 	run, err := j.Run(ctx, source)
@@ -242,7 +262,7 @@ func (j *Journal) Recoverable(ctx context.Context, source names.Run, action stri
 		return nil, nil
 	}
 	return &engine.Pointer{
-		Run: source.Project.Project + "/" + source.Domain + "/" + source.Name, Action: action, Attempt: row.Attempt,
+		Run: RunText(source), Action: action, Attempt: row.Attempt,
 		OutputURI: row.OutputURI, Value: row.Value,
 	}, nil
 }
