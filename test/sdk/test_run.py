@@ -11,8 +11,9 @@ import record
 from programs import basics
 
 
-def test_nested_to_any_depth(plane):
-    """Async calls sync calls async, five levels deep: deeper than the machine has cores."""
+def test_nested_to_any_depth(own_plane):
+    """Async calls sync calls async, five levels deep, on one core: an action that waits for its children lends them its slot."""
+    own_plane("--plane=--cpu=1")
     run = flyte.run(basics.nested_async, depth=4)
     root = record.finish(run)
     assert root.phase == "SUCCEEDED", root.message
