@@ -33,6 +33,9 @@ type Options struct {
 // ErrFirstRunFailed is the error of a demo whose first program did not succeed.
 var ErrFirstRunFailed = errors.New("the first program did not succeed; its output is above")
 
+// errInterrupted is the error of a demo that was told to end before it had done what it was started for.
+var errInterrupted = errors.New("interrupted")
+
 // startTimeout is how long a plane may take to accept work.
 const startTimeout = 30 * time.Second
 
@@ -47,6 +50,12 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	if err := d.certificates(); err != nil {
+		return err
+	}
+	if err := d.awaitPredecessor(ctx); err != nil {
+		return err
+	}
+	if err := d.checkPort(ctx); err != nil {
 		return err
 	}
 	planes, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -84,7 +93,8 @@ func Run(ctx context.Context, o Options) (err error) {
 type demo struct {
 	Options
 	say       *speaker
-	lock      *os.File
+	lock      *os.File // held while this demo runs
+	alive     *os.File // a lock that the planes inherit: it is free when the last of them has gone
 	isDefault bool
 	port      int
 	planes    []*process
@@ -114,10 +124,10 @@ func (d *demo) certificates() error {
 
 // start starts both planes side by side and waits until both accept work.
 func (d *demo) start(ctx, planes context.Context) error {
-	control := newProcess("biplane-control", d.Programs, d.folder("logs/control.log"), func() []string {
+	control := newProcess("biplane-control", d.Programs, d.folder("logs/control.log"), d.alive, func() []string {
 		return []string{"--state", d.folder("control"), "--tls", d.folder("control/tls"), "--lifeline"}
 	})
-	data := newProcess("biplane-data", d.Programs, d.folder("logs/data.log"), func() []string {
+	data := newProcess("biplane-data", d.Programs, d.folder("logs/data.log"), d.alive, func() []string {
 		args := []string{
 			"--state", d.folder("data"), "--tls", d.folder("data/tls"), "--control", d.folder("control/link.addr"), "--lifeline",
 			"--end-attempts", "--grace", "5s", "--orphan-grace", "15s", "--listen", fmt.Sprintf("127.0.0.1:%d", d.port),
@@ -129,6 +139,12 @@ func (d *demo) start(ctx, planes context.Context) error {
 	})
 	d.port = d.Port
 	d.planes = []*process{control, data}
+	// What killed planes left would lead nowhere.
+	for _, name := range []string{"control/admin.addr", "control/link.addr", "data/gateway.addr"} {
+		if err := os.Remove(d.folder(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
 	for _, p := range d.planes {
 		if err := p.start(); err != nil {
 			return err

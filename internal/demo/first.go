@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"biplane.dev/biplane/internal/data/images"
+	"biplane.dev/biplane/internal/tether"
 )
 
 // hello is the first program; a copy of examples/hello/hello.py, held equal by a test.
@@ -40,15 +41,27 @@ func (d *demo) firstProgram(ctx context.Context) error {
 	}
 	began = time.Now()
 	d.say.step("A first program: %s", program)
-	command := exec.CommandContext(ctx, env.Python, program)
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		if err := d.stay(running); err != nil { // without planes the program would wait for ever
+			stop()
+		}
+	}()
+	command := exec.CommandContext(running, env.Python, program)
 	command.Dir = filepath.Dir(program)
 	command.Env = append(os.Environ(), "FLYTECTL_CONFIG="+d.folder("flyte.yaml"), "DO_NOT_TRACK=1", "NO_PROXY=localhost,127.0.0.1", "PYTHONUNBUFFERED=1")
 	command.Stdout, command.Stderr = d.Out, d.Err
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
 	command.WaitDelay = 5 * time.Second
-	if err := command.Run(); err != nil {
+	if err := tether.Run(command); err != nil {
 		if ctx.Err() != nil {
-			return nil
+			return errInterrupted
+		}
+		for _, p := range d.planes {
+			if err := p.failure(); err != nil {
+				return err
+			}
 		}
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {

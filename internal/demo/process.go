@@ -30,6 +30,7 @@ type process struct {
 	program string
 	logPath string
 	args    func() []string
+	held    *os.File      // a lock that lives as long as any of the planes
 	broken  chan struct{} // closed when it is given up
 
 	mu      sync.Mutex
@@ -40,8 +41,8 @@ type process struct {
 	why     error
 }
 
-func newProcess(name, programs, logPath string, args func() []string) *process {
-	return &process{name: name, program: filepath.Join(programs, name), logPath: logPath, args: args, broken: make(chan struct{})}
+func newProcess(name, programs, logPath string, held *os.File, args func() []string) *process {
+	return &process{name: name, program: filepath.Join(programs, name), logPath: logPath, args: args, held: held, broken: make(chan struct{})}
 }
 
 func (p *process) start() error {
@@ -57,6 +58,7 @@ func (p *process) start() error {
 	defer log.Close()
 	p.command = exec.Command(p.program, p.args()...)
 	p.command.Stdout, p.command.Stderr = log, log
+	p.command.ExtraFiles = []*os.File{p.held}
 	// A process group of its own: Ctrl-C reaches the demo alone, which then stops the planes in order.
 	p.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if p.pipe, err = p.command.StdinPipe(); err != nil {
@@ -89,6 +91,9 @@ func (p *process) await(ctx context.Context, file string) error {
 		case <-p.exited:
 			return fault.New(fault.KindPrecondition, "%s", p.lastWords())
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return errInterrupted
+			}
 			return fault.New(fault.KindUnavailable, "%s does not get ready; see %s", p.name, p.logPath)
 		}
 	}

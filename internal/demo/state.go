@@ -1,17 +1,23 @@
 package demo
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"biplane.dev/biplane/internal/fault"
 )
+
+// predecessorTimeout is longer than a data plane takes to end its tasks.
+const predecessorTimeout = 30 * time.Second
 
 // stateVersion is the layout of the state folder. A folder of a newer layout is refused before anything is touched.
 const stateVersion = 1
@@ -45,13 +51,19 @@ func (d *demo) openState() error {
 		return err
 	}
 	d.isDefault = d.State == standard
+	if err := d.checkVersion(); err != nil {
+		return err
+	}
+	if err := d.checkEphemeral(); err != nil {
+		return err
+	}
 	for _, name := range []string{"control", "data", "logs"} {
 		if err := os.MkdirAll(d.folder(name), 0o700); err != nil {
-			return fault.Wrap(err, fault.KindPrecondition, "the state folder %s cannot be written: %v; name another with --state DIR", d.State, reason(err))
+			return d.unwritable(err)
 		}
 	}
 	if d.lock, err = os.OpenFile(d.folder("demo.lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
-		return fault.Wrap(err, fault.KindPrecondition, "the state folder %s cannot be written: %v; name another with --state DIR", d.State, reason(err))
+		return d.unwritable(err)
 	}
 	if err := syscall.Flock(int(d.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		if errors.Is(err, syscall.EWOULDBLOCK) {
@@ -59,7 +71,26 @@ func (d *demo) openState() error {
 		}
 		return err
 	}
-	return d.checkVersion()
+	return os.WriteFile(d.folder("version"), []byte(strconv.Itoa(stateVersion)+"\n"), 0o600)
+}
+
+// checkEphemeral refuses to remove later what this demo did not make.
+func (d *demo) checkEphemeral() error {
+	if !d.Ephemeral {
+		return nil
+	}
+	entries, err := os.ReadDir(d.State)
+	if len(entries) > 0 {
+		return fault.New(fault.KindPrecondition, "%s is not empty, and --ephemeral would remove it at the end; name a new folder, or leave --state out", d.State)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return d.unwritable(err)
+	}
+	return nil
+}
+
+func (d *demo) unwritable(err error) error {
+	return fault.Wrap(err, fault.KindPrecondition, "the state folder %s cannot be used: %v; name another with --state DIR", d.State, reason(err))
 }
 
 // reason is the last part of a path error: the path has been named already.
@@ -74,10 +105,13 @@ func reason(err error) error {
 func (d *demo) checkVersion() error {
 	raw, err := os.ReadFile(d.folder("version"))
 	if errors.Is(err, os.ErrNotExist) {
-		return os.WriteFile(d.folder("version"), []byte(strconv.Itoa(stateVersion)+"\n"), 0o600)
+		return nil
 	}
 	if err != nil {
-		return err
+		return d.unwritable(err)
+	}
+	if len(raw) == 0 { // killed while it was written
+		return nil
 	}
 	version, err := strconv.Atoi(strings.TrimSpace(string(raw)))
 	if err != nil {
@@ -89,14 +123,52 @@ func (d *demo) checkVersion() error {
 	return nil
 }
 
-func (d *demo) closeState() error {
-	if d.lock != nil {
-		defer d.lock.Close()
+// awaitPredecessor waits until the planes of a demo that was killed have gone: they end their tasks first.
+func (d *demo) awaitPredecessor(ctx context.Context) (err error) {
+	if d.alive, err = os.OpenFile(d.folder("planes.lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return d.unwritable(err)
 	}
-	if d.Ephemeral && d.lock != nil {
-		return os.RemoveAll(d.State)
+	deadline, told := time.Now().Add(predecessorTimeout), false
+	for {
+		if err = syscall.Flock(int(d.alive.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fault.New(fault.KindPrecondition, "biplane-control or biplane-data of an earlier demo still runs on %s and does not end; end it, or name another folder with --state DIR", d.State)
+		}
+		if !told {
+			fmt.Fprintln(d.Err, "biplane demo: the planes of an earlier demo are ending; waiting for them")
+			told = true
+		}
+		select {
+		case <-ctx.Done():
+			return errInterrupted
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
-	return nil
+}
+
+// checkPort says what the planes would say in words of their own flags.
+func (d *demo) checkPort(ctx context.Context) error {
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", d.Port))
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fault.New(fault.KindPrecondition, "port %d is in use; name another with --port N, where 0 is any free one", d.Port)
+	case err != nil:
+		return fault.New(fault.KindPrecondition, "port %d cannot be used: %v; name another with --port N, where 0 is any free one", d.Port, err)
+	}
+	return listener.Close()
+}
+
+func (d *demo) closeState() (err error) {
+	if d.Ephemeral {
+		err = os.RemoveAll(d.State)
+	}
+	if d.alive != nil {
+		err = errors.Join(err, d.alive.Close())
+	}
+	return errors.Join(err, d.lock.Close())
 }
 
 // firstTime says whether no first program has succeeded in this state folder.

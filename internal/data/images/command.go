@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"biplane.dev/biplane/internal/fault"
+	"biplane.dev/biplane/internal/tether"
 )
 
 const (
@@ -65,7 +66,7 @@ func (s *Store) run(ctx context.Context, c command, progress Progress) error {
 	output := &lines{progress: progress}
 	process := s.process(ctx, c)
 	process.Stdout, process.Stderr = output, output
-	err := process.Run()
+	err := tether.Run(process)
 	if process.Process != nil {
 		_ = syscall.Kill(-process.Process.Pid, syscall.SIGKILL) // what a build script left in the background
 	}
@@ -91,7 +92,7 @@ func (s *Store) ask(ctx context.Context, c command) (string, error) {
 	process := s.process(ctx, c)
 	process.Stdout = &bounded{buffer: &out, left: answerLimit}
 	process.Stderr = &bounded{buffer: &errs, left: answerLimit}
-	if err := process.Run(); err != nil {
+	if err := tether.Run(process); err != nil {
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}

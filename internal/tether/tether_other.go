@@ -1,0 +1,7 @@
+//go:build !linux
+
+package tether
+
+import "syscall"
+
+func tie(*syscall.SysProcAttr) {}
