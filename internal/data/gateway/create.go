@@ -205,9 +205,6 @@ func (g *Gateway) create(ctx context.Context, d *draft) (*workflow.CreateRunResp
 	if err := g.checkRawData(d.runSpec.GetRawDataStorage().GetRawDataPrefix()); err != nil {
 		return nil, err
 	}
-	if err := g.checkBundle(ctx, d.spec); err != nil {
-		return nil, err
-	}
 	base, err := g.runBase(d)
 	if err != nil {
 		return nil, err
@@ -219,6 +216,11 @@ func (g *Gateway) create(ctx context.Context, d *draft) (*workflow.CreateRunResp
 	facts, err := taskspec.Facts(digest, d.spec)
 	if err != nil {
 		return nil, err
+	}
+	if facts.Builtin == engine.BuiltinNone { // a built-in has no code to find
+		if err := g.checkBundle(ctx, d.spec); err != nil {
+			return nil, err
+		}
 	}
 	cacheKey, err := taskspec.CacheKey(d.spec, d.inputs.GetInputsHash())
 	if err != nil {
