@@ -53,6 +53,7 @@ CREATE TABLE action_specs (
     spec   BYTEA NOT NULL
 );
 
+-- Rows lie in the order in which they came, not by their names, which are hashes: otherwise each new row changes a page of its own.
 CREATE TABLE actions (
     run_id          BIGINT NOT NULL,
     name            TEXT NOT NULL,
@@ -97,7 +98,7 @@ CREATE TABLE actions (
     cpu_us          BIGINT NOT NULL,
     seq             BIGINT NOT NULL,
     PRIMARY KEY (run_id, name)
-) WITHOUT ROWID;
+);
 CREATE INDEX actions_by_parent ON actions (run_id, parent, seq);
 CREATE INDEX actions_by_seq ON actions (seq);
 CREATE INDEX actions_by_time ON actions (run_id, created_at, name);
