@@ -101,6 +101,7 @@ func (l *Launcher) command(ctx context.Context, e engine.StartAttempt) (command 
 	env["PATH"] = strings.Join(append(environment.Path, "/usr/local/bin", "/usr/bin", "/bin"), ":")
 
 	values := l.placeholders(e, run)
+	values["prevcheckpointprefix"] = l.previousCheckpoint(ctx, e, run)
 	argv := append(append([]string(nil), container.GetCommand()...), container.GetArgs()...)
 	for i, arg := range argv {
 		argv[i] = render(arg, values)
@@ -135,17 +136,12 @@ func (l *Launcher) identity(e engine.StartAttempt, template *core.TaskTemplate) 
 }
 
 func (l *Launcher) placeholders(e engine.StartAttempt, run *runFacts) map[string]string {
-	raw := func(attempt uint32) string { return l.rawData(run.spec, e.ID.Action, attempt) }
-	previous := ""
-	if e.ID.Number > 1 {
-		previous = raw(e.ID.Number-1) + "/_flytecheckpoints"
-	}
+	raw := l.rawData(run.spec, e.ID.Action, e.ID.Number)
 	return map[string]string{
 		"input":                  e.InputURI,
 		"outputprefix":           engine.OutputDir(e.OutputBase, e.ID.Action.Action, e.ID.Number),
-		"rawoutputdataprefix":    raw(e.ID.Number),
-		"checkpointoutputprefix": raw(e.ID.Number) + "/_flytecheckpoints",
-		"prevcheckpointprefix":   previous,
+		"rawoutputdataprefix":    raw,
+		"checkpointoutputprefix": checkpointOf(raw),
 		"runname":                e.ID.Name,
 		"actionname":             e.ID.Action.Action,
 		"runstarttime":           run.started.UTC().Format(time.RFC3339Nano),

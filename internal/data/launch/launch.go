@@ -49,6 +49,7 @@ type Config struct {
 	// RawPrefix is where tasks keep raw data when the run names no other place, and Storage the variables with which the
 	// SDK reaches it. A run that keeps its raw data in an S3 of its user gets none of them.
 	RawPrefix string
+	RawKey    objects.Key // what RawPrefix is in the bucket
 	Storage   map[string]string
 	Home      string // HOME of the tasks; the SDK keeps a small cache there
 	MaxQPS    int    // enqueues a second that a parent may make: the SDK paces itself by it

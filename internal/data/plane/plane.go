@@ -74,6 +74,7 @@ type Plane struct {
 	logs     *logs.File
 	raw      *s3endpoint.Endpoint
 	images   *images.Store
+	builder  *images.Builder
 	secrets  secrets.Backend
 	gateway  *gateway.Gateway
 	executor *executor.Process
@@ -162,14 +163,15 @@ func (p *Plane) assemble(ctx context.Context) error {
 	p.shell = shell.New(shell.Config{Engine: p.config.Engine, MaxPending: 16384, Log: p.config.Log, Task: taskspec.Decode}, p.journal, world{p})
 	p.launcher = launch.New(launch.Config{
 		Executor: p.executor, Journal: p.journal, Bucket: p.bucket, Images: environments{p}, Secrets: secrets.NewVault(p.secrets), Tell: p.shell.Tell,
-		Log: p.config.Log, Endpoint: endpoint, RawPrefix: p.raw.URI(rawKey), Storage: p.raw.TaskEnvironment("http://" + endpoint), Home: p.folder("home"), MaxQPS: p.config.MaxQPS, Grace: p.config.Grace,
+		Log: p.config.Log, Endpoint: endpoint, RawPrefix: p.raw.URI(rawKey), RawKey: rawKey, Storage: p.raw.TaskEnvironment("http://" + endpoint), Home: p.folder("home"), MaxQPS: p.config.MaxQPS, Grace: p.config.Grace,
 		Base: map[string]string{
 			"LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", "DO_NOT_TRACK": "1", "FSSPEC_FILE_AUTO_MKDIR": "True",
 			"NO_PROXY": "localhost,127.0.0.1",
 		},
 	})
+	p.builder = images.NewBuilder(p.images, p.bucket)
 	p.builtins = builtins.New(builtins.Config{
-		Bucket: p.bucket, Spec: p.journal.Spec, Functions: map[string]builtins.Function{taskspec.TypeImageBuild: images.NewBuilder(p.images, p.bucket).Run},
+		Bucket: p.bucket, Spec: p.journal.Spec, Functions: map[string]builtins.Function{taskspec.TypeImageBuild: p.builder.Run},
 		LogPath: p.logs.Path, LogLimits: p.config.LogLimits, Tell: p.shell.Tell, MaxInputs: 128 << 20,
 	})
 	if err := p.shell.Restore(ctx); err != nil {
@@ -243,7 +245,7 @@ func (p *Plane) serve(base string) (err error) {
 	}
 	p.gateway = gateway.New(gateway.Config{
 		Shell: p.shell, Journal: p.journal, Names: p.registry, Bucket: p.bucket, Signer: urls{base: base, signer: signer},
-		Local: p.localAddress, CheckRaw: p.checkRaw,
+		Local: p.localAddress, CheckRaw: p.checkRaw, CheckBuild: p.builder.Check,
 		Logs: p.logs, Log: p.config.Log,
 	})
 	p.gateway.Mount(p.server, gateway.Services{
