@@ -115,10 +115,12 @@ func checkOutside(field, path string) error {
 	switch {
 	case !strings.HasPrefix(path, "/"):
 		return fault.Invalid(field, "must be an absolute path on this machine, got %q; this data plane keeps objects in files", path)
-	case strings.ContainsRune(path, 0) || filepath.Clean(path) != path || strings.ContainsAny(path, "\\%"):
+	case len(path) > maxPlace:
+		return fault.Invalid(field, "is %d bytes long; at most %d are allowed", len(path), maxPlace)
+	case filepath.Clean(path) != path:
 		return fault.Invalid(field, "must be a plain path without \"..\", escapes or doubled slashes, got %q", path)
 	}
-	return nil
+	return names.CheckPath(field, path)
 }
 
 // sleepOf reads the one input of a core-sleep task, so that the engine needs no file to know how long.
