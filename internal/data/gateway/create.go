@@ -222,6 +222,9 @@ func (g *Gateway) create(ctx context.Context, d *draft) (*workflow.CreateRunResp
 			return nil, err
 		}
 	}
+	if err := g.checkBuild(ctx, d, facts); err != nil {
+		return nil, err
+	}
 	cacheKey, err := taskspec.CacheKey(d.spec, d.inputs.GetInputsHash())
 	if err != nil {
 		return nil, err
@@ -276,6 +279,20 @@ func (g *Gateway) deliver(ctx context.Context, d *draft, facts *engine.Task) (sl
 		return sleep, err
 	}
 	return sleep, g.store(ctx, d.parcel)
+}
+
+func (g *Gateway) checkBuild(ctx context.Context, d *draft, facts *engine.Task) error {
+	if facts.Type != taskspec.TypeImageBuild || g.CheckBuild == nil {
+		return nil
+	}
+	if d.parcel != nil {
+		return g.CheckBuild(ctx, d.parcel.inputs)
+	}
+	inputs, err := g.readInputs(ctx, d.inputs.GetUri())
+	if err != nil {
+		return err
+	}
+	return g.CheckBuild(ctx, inputs)
 }
 
 func (g *Gateway) runRow(d *draft, run *engine.Run) (*journal.RunRow, error) {

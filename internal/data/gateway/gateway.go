@@ -48,7 +48,9 @@ type Config struct {
 	Local func(uri string) string
 	// CheckRaw refuses places for raw data that this plane serves itself and tasks cannot write to; nil refuses none.
 	CheckRaw func(uri string) error
-	Log      *slog.Logger
+	// CheckBuild refuses the inputs of an image build that cannot succeed; nil refuses none.
+	CheckBuild func(ctx context.Context, inputs *task.Inputs) error
+	Log        *slog.Logger
 	// MaxInputs is the largest set of inputs accepted, in bytes.
 	MaxInputs int64
 	Now       func() time.Time

@@ -14,6 +14,18 @@ import (
 	"biplane.dev/biplane/internal/fault"
 )
 
+// Check refuses a spec that Build would refuse for what it asks for. The files of the spec are not looked at.
+func (s *Store) Check(spec *imagebuilder.ImageSpec, target string) error {
+	if _, _, err := splitTarget(target); err != nil {
+		return err
+	}
+	if _, err := parseSteps(spec); err != nil {
+		return err
+	}
+	_, _, err := s.baseOf("base_image", spec.GetBaseImage())
+	return err
+}
+
 // Build makes the environment of a spec, gives it the name and tag of target ("[registry/]name:tag"; a registry is not
 // used) and returns the name that tasks use for it. An environment of the same content is found, not built. archive holds the
 // files that the spec refers to (tar.gz); nil when it refers to none.

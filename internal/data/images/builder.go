@@ -114,6 +114,24 @@ func (b *Builder) Run(ctx context.Context, inputs *task.Inputs, log io.Writer) (
 	return &task.Outputs{Literals: []*task.NamedLiteral{{Name: outputName, Value: stringLiteral(image)}}}, nil
 }
 
+// Check refuses what Run would refuse for what the spec asks for, so that the reason reaches the one who asks and not only
+// the log of a run: the SDK says no more of a build that failed than where it ran.
+func (b *Builder) Check(ctx context.Context, inputs *task.Inputs) error {
+	uri, err := stringInput(inputs, inputSpec)
+	if err != nil {
+		return err
+	}
+	target, err := stringInput(inputs, inputTarget)
+	if err != nil {
+		return err
+	}
+	spec, err := b.spec(ctx, uri)
+	if err != nil {
+		return err
+	}
+	return b.store.Check(spec, target)
+}
+
 func (b *Builder) spec(ctx context.Context, uri string) (*imagebuilder.ImageSpec, error) {
 	content, err := b.open(ctx, inputSpec, uri, specLimit)
 	if err != nil {
