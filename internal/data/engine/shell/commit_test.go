@@ -13,21 +13,21 @@ import (
 	"biplane.dev/biplane/internal/names"
 )
 
-// pending waits until n requests wait for the loop.
-func (p *plane) pending(n int) {
+// poll waits for what no signal tells of.
+func (p *plane) poll(what string, ok func() bool) {
 	p.t.Helper()
-	for late := time.Now().Add(patience); ; {
-		p.shell.inbox.mu.Lock()
-		waiting := p.shell.inbox.pending
-		p.shell.inbox.mu.Unlock()
-		if waiting >= n {
+	for late := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			p.t.Errorf("waited in vain for %s", what)
 			return
 		}
-		if time.Now().After(late) {
-			p.t.Fatalf("%d requests wait, not %d", waiting, n)
-		}
-		time.Sleep(time.Millisecond)
 	}
+}
+
+func (p *plane) pending() int {
+	p.shell.inbox.mu.Lock()
+	defer p.shell.inbox.mu.Unlock()
+	return p.shell.inbox.pending
 }
 
 // TestGroupCommit: what gathers while a commit is under way is committed in one.
@@ -44,29 +44,26 @@ func TestGroupCommit(t *testing.T) {
 	const children = 1000
 	var group sync.WaitGroup
 	var failed atomic.Int64
-	for i := range children {
+	ask := func(i int) {
 		group.Go(func() {
 			if _, err := p.do(enqueue("r1", "a0", fmt.Sprint("c", i), "plain")); err != nil {
 				failed.Add(1)
 			}
 		})
-		if i == 0 {
-			// The first one's commit stands at the gate when the others come: it has left the inbox.
-			p.await("the first to be taken", func() bool {
-				p.shell.inbox.mu.Lock()
-				defer p.shell.inbox.mu.Unlock()
-				return p.shell.inbox.pending <= 1
-			})
-		}
 	}
-	p.pending(children - 2)
+	ask(0)
+	p.poll("the first commit to begin", func() bool { return p.db.atGate.Load() > 0 })
+	for i := range children - 1 {
+		ask(i + 1)
+	}
+	p.poll("the others to gather", func() bool { return p.pending() == children-1 })
 	p.db.gate.Store(nil)
 	close(gate)
 	group.Wait()
 	if failed.Load() != 0 {
 		t.Errorf("%d enqueues failed", failed.Load())
 	}
-	// One or two for the enqueues, some for the starts that were told meanwhile.
+	// Two for the enqueues, some for the starts that are told meanwhile.
 	if commits := p.db.writes.Load() - before; commits > 12 {
 		t.Errorf("%d commits for %d enqueues", commits, children)
 	}
@@ -128,6 +125,10 @@ func TestCommitFails(t *testing.T) {
 	p.must(createRun("r1", "plain"))
 	p.must(enqueue("r1", "a0", "c1", "plain"))
 	p.must(enqueue("r1", "a0", "c2", "retried"))
+	p.must(enqueue("r1", "a0", "c0", "delayed"))
+	p.awaitPhase("r1", "c0", engine.PhaseRunning)
+	p.world.end(attempt("r1", "c0"), engine.Outcome{Error: &engine.Error{Code: "E1", Recoverable: true}})
+	p.await("the pause", func() bool { return p.row("r1", "c0").Wait == engine.WaitBackoff })
 	p.must(enqueue("r1", "a0", "c3", "large"))
 	p.must(enqueue("r1", "a0", "late", "patient")) // behind the large one
 	p.awaitPhase("r1", "c2", engine.PhaseRunning)
@@ -140,7 +141,7 @@ func TestCommitFails(t *testing.T) {
 	}
 	p.world.end(attempt("r1", "c1"), engine.Outcome{OK: true, OutputURI: "out"})
 	p.world.end(attempt("r1", "c2"), engine.Outcome{Error: &engine.Error{Code: "E1", Recoverable: true}})
-	p.clock.Store(int64(2 * time.Hour)) // the time of the patient one has passed when the disk is whole again
+	p.clock.Store(int64(2 * time.Hour)) // the patient one's time has passed, and the pause, when the disk is whole again
 	if _, err := p.do(createRun("r2", "plain")); !fault.Is(err, fault.KindUnavailable) {
 		t.Errorf("create with a broken disk: %v", err)
 	}
@@ -152,6 +153,7 @@ func TestCommitFails(t *testing.T) {
 	p.awaitPhase("r1", "c1", engine.PhaseSucceeded)
 	p.awaitPhase("r1", "late", engine.PhaseTimedOut)
 	p.await("the second attempt", func() bool { row := p.row("r1", "c2"); return row.Attempt == 2 && row.Phase == engine.PhaseRunning })
+	p.await("the attempt after the pause", func() bool { row := p.row("r1", "c0"); return row.Attempt == 2 })
 	if row := p.row("r1", "refused0"); row != nil {
 		t.Errorf("a refused action has a row: %+v", row)
 	}

@@ -26,6 +26,7 @@ type faultyDB struct {
 	failWrites, failReads atomic.Bool
 	writes                atomic.Int64
 	gate                  atomic.Pointer[chan struct{}] // writes wait until it is closed
+	atGate                atomic.Int64
 	afterWrite            atomic.Pointer[func(n int64)]
 }
 
@@ -33,6 +34,7 @@ var errBroken = errors.New("the disk is broken")
 
 func (db *faultyDB) Write(ctx context.Context, fn func(store.WriteTx) error) error {
 	if gate := db.gate.Load(); gate != nil {
+		db.atGate.Add(1)
 		<-*gate
 	}
 	err := db.DB.Write(ctx, func(tx store.WriteTx) error {
@@ -178,6 +180,7 @@ var tasks = map[string]*engine.Task{
 	"nap":     {Digest: "nap", Name: "m.nap", Builtin: engine.BuiltinSleep},
 	"retried": {Digest: "retried", Name: "m.retried", Retries: 1},
 	"patient": {Digest: "patient", Name: "m.patient", QueuedTimeout: time.Hour},
+	"delayed": {Digest: "delayed", Name: "m.delayed", Retries: 1, Backoff: engine.Backoff{Base: time.Hour}},
 	"large":   {Digest: "large", Name: "m.large", CPUMillis: 1 << 20},
 }
 
