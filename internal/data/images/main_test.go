@@ -85,7 +85,7 @@ func (r *transcript) text() string {
 }
 
 // fakeUV is a uv that installs nothing, quickly, and notes how it was called. While the file hold exists, an install waits
-// until something is written to the pipe gate.
+// in a process of its own until something is written to the pipe gate.
 type fakeUV struct {
 	program string
 	log     string
@@ -111,7 +111,7 @@ venv)
 	chmod +x "$path/bin/python"
 	;;
 pip)
-	if [ -e '%[2]s' ]; then read -r line < '%[3]s'; fi
+	if [ -e '%[2]s' ]; then (echo 'waiting for the gate' >> '%[1]s'; read -r line < '%[3]s'); fi
 	if [ -e '%[4]s' ]; then cat '%[4]s' >&2; exit 1; fi
 	;;
 esac

@@ -56,8 +56,8 @@ func TestKilledBuilder(t *testing.T) {
 	if err := builder.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the install begins", func() bool { return uv.calls(t, "pip") == 1 })
-	if err := builder.Process.Kill(); err != nil {
+	eventually(t, "the install begins", func() bool { return uv.calls(t, "waiting") == 1 })
+	if err := builder.Process.Kill(); err != nil { // takes uv with it, not what uv has started
 		t.Fatal(err)
 	}
 	_ = builder.Wait()
