@@ -7,14 +7,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"biplane.dev/biplane/internal/data/engine"
+	"biplane.dev/biplane/internal/data/plane"
 )
 
 // probe calls a method with an empty message, as the SDK would (Connect, HTTP/1.1), and says whether somebody serves it:
@@ -69,14 +74,10 @@ func unimplemented(data []byte, failed bool) bool {
 	return failed && json.Unmarshal(data, &answer) == nil && answer.Code == "unimplemented"
 }
 
-// A running gateway, named by BIPLANE_ENDPOINT (such as http://127.0.0.1:8090), serves what the table says and nothing
-// else. Use one whose state may be thrown away.
+// A data plane serves what the table says and nothing else.
 func TestGatewayServesWhatTheTableSays(t *testing.T) {
 	t.Parallel()
-	endpoint := os.Getenv("BIPLANE_ENDPOINT")
-	if endpoint == "" {
-		t.Skip("BIPLANE_ENDPOINT names no gateway")
-	}
+	endpoint := startPlane(t)
 	for _, service := range serviceDescriptors(t) {
 		for i := range service.Methods().Len() {
 			method := service.Methods().Get(i)
@@ -94,6 +95,39 @@ func TestGatewayServesWhatTheTableSays(t *testing.T) {
 				t.Errorf("%s: served %v, the table says %v", method.FullName(), got, want)
 			}
 		}
+	}
+}
+
+// startPlane runs a data plane in this process until the test ends.
+func startPlane(t *testing.T) (endpoint string) {
+	t.Helper()
+	folder := t.TempDir()
+	runner := filepath.Join(folder, "biplane-runner")
+	if output, err := exec.Command("go", "build", "-o", runner, "biplane.dev/biplane/cmd/biplane-runner").CombinedOutput(); err != nil {
+		t.Fatalf("build the runner: %v\n%s", err, output)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ready, ended := make(chan string, 1), make(chan error, 1)
+	go func() {
+		ended <- plane.Run(ctx, plane.Config{
+			State: filepath.Join(folder, "state"), Cache: filepath.Join(folder, "cache"), Runner: runner, Listen: "127.0.0.1:0", Name: "probe",
+			Engine: engine.Config{CPUMillis: 1000, Memory: 1 << 30, MaxActions: 1000}, Grace: time.Second, EndAttempts: true,
+			Log: slog.New(slog.DiscardHandler),
+		}, func(address string) { ready <- address })
+	}()
+	select {
+	case address := <-ready:
+		t.Cleanup(func() {
+			stop()
+			if err := <-ended; err != nil {
+				t.Errorf("the plane ended with %v", err)
+			}
+		})
+		return "http://" + address
+	case err := <-ended:
+		stop()
+		t.Fatalf("the plane did not start: %v", err)
+		return ""
 	}
 }
 
