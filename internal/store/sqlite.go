@@ -34,10 +34,13 @@ func OpenSQLite(ctx context.Context, path string, parts ...Migrations) (DB, erro
 	}
 	checkpoint := fmt.Sprintf("wal_autocheckpoint(%d)", checkpointPages)
 	source := func(readOnly bool) string {
-		q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(10000)", "cache_size(-32768)", "foreign_keys(ON)", checkpoint}}
+		q := url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)", "busy_timeout(10000)", "foreign_keys(ON)", checkpoint}}
 		if readOnly {
+			// Every commit empties a reader's cache, so a large one would only take memory.
 			q.Add("_pragma", "query_only(ON)")
+			q.Add("_pragma", "cache_size(-4096)")
 		} else {
+			q.Add("_pragma", "cache_size(-32768)")
 			q.Set("_txlock", "immediate")
 		}
 		return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
