@@ -53,8 +53,7 @@ const base = "/home/somebody/.local/share/biplane/data/bucket/objects/runs/flyte
 func (f *family) grow(b *testing.B, n int) {
 	nap := &engine.Task{Digest: "0123456789abcdef0123456789abcdef", Name: "naps.nap", Builtin: engine.BuiltinSleep}
 	for range n {
-		sum := sha256.Sum256([]byte(strconv.Itoa(f.made)))
-		name := hex.EncodeToString(sum[:12])
+		name := f.name(f.made)
 		f.made++
 		f.state.Step(engine.Time(1_000_000+f.made), engine.Enqueue{Run: f.run.Name, Spec: engine.ActionSpec{
 			Name: name, Parent: names.Root, Kind: engine.KindTask, Task: nap, InputURI: base + "/" + name + "/inputs.pb", OutputBase: base,
@@ -62,6 +61,11 @@ func (f *family) grow(b *testing.B, n int) {
 	}
 	out := f.state.Take()
 	f.commit(b, &out)
+}
+
+func (*family) name(i int) string {
+	sum := sha256.Sum256([]byte(strconv.Itoa(i)))
+	return hex.EncodeToString(sum[:12])
 }
 
 // spent reports CPU time and bytes written for each action since the reading before, which a noisy machine leaves alone.
@@ -126,6 +130,34 @@ func BenchmarkWatch(b *testing.B) {
 					b.Fatalf("%d rows, want %d: %v", len(rows), batch, err)
 				}
 				seq = rows[len(rows)-1].Seq
+				n += batch
+			}
+			spent(b, cpu, written, n)
+		})
+	}
+}
+
+// BenchmarkKnown is a commit, and before it the question which of its names the journal knows, as the shell asks it.
+func BenchmarkKnown(b *testing.B) {
+	for _, batch := range []int{1, 10, 100} {
+		b.Run(strconv.Itoa(batch), func(b *testing.B) {
+			f := openFamily(b)
+			for range 20 {
+				f.grow(b, 1000)
+			}
+			cpu, written, n := cpuNow(b), writtenNow(b), 0
+			for b.Loop() {
+				asked := make([]string, batch)
+				for i := range asked {
+					asked[i] = f.name(f.made + i)
+				}
+				err := f.journal.Read(b.Context(), func(tx store.Tx) error {
+					return f.journal.PhasesOf(tx, f.run.ID, asked, func(action string, _ engine.Phase) { b.Errorf("%s is not there yet", action) })
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+				f.grow(b, batch)
 				n += batch
 			}
 			spent(b, cpu, written, n)

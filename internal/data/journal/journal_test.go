@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"reflect"
 	"testing"
@@ -174,6 +175,48 @@ func TestAttempts(t *testing.T) {
 	}
 }
 
+// phasesOf collects what PhasesOf tells.
+func phasesOf(j *Journal, tx store.Tx, run int64, actions ...string) (map[string]engine.Phase, error) {
+	phases := map[string]engine.Phase{}
+	return phases, j.PhasesOf(tx, run, actions, func(action string, phase engine.Phase) { phases[action] = phase })
+}
+
+// TestManyKnown: however many names are asked for together, each that has a row is told, and no other.
+func TestManyKnown(t *testing.T) {
+	t.Parallel()
+	j := open(t)
+	state, out := create(1, &engine.Run{Name: runName("r1"), Digest: "x"})
+	commit(t, j, out)
+	name := func(i int) string { return fmt.Sprint("c", i) }
+	const children = 100
+	for i := range children {
+		spec := engine.ActionSpec{Name: name(i), Parent: names.Root, Kind: engine.KindTask, Task: leaf, OutputBase: "base"}
+		state.Step(2_000_000, engine.Enqueue{Run: runName("r1"), Spec: spec})
+	}
+	commit(t, j, state.Take())
+	for _, n := range []int{0, 1, 2, 3, 31, 32, 33, 64, 65, 100} {
+		var asked []string
+		for i := range n {
+			asked = append(asked, name(children-1-i), fmt.Sprint("stranger", i))
+		}
+		err := j.Read(t.Context(), func(tx store.Tx) error {
+			phases, err := phasesOf(j, tx, 1, asked...)
+			if len(phases) != n {
+				t.Errorf("%d of %d names are known", len(phases), n)
+			}
+			for i := range n {
+				if phases[name(children-1-i)] == 0 {
+					t.Errorf("of %d names, %s is not known", n, name(children-1-i))
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestKnown: names that are not in memory are looked up within their own project and run (R3).
 func TestKnown(t *testing.T) {
 	t.Parallel()
@@ -193,8 +236,8 @@ func TestKnown(t *testing.T) {
 			action string
 			want   engine.Phase
 		}{{1, names.Root, engine.PhaseInitializing}, {1, "nobody", 0}, {2, names.Root, 0}} {
-			if phase, err := j.PhaseOf(tx, c.run, c.action); err != nil || phase != c.want {
-				t.Errorf("%d/%s: %s, %v", c.run, c.action, phase, err)
+			if phases, err := phasesOf(j, tx, c.run, c.action); err != nil || phases[c.action] != c.want {
+				t.Errorf("%d/%s: %v, %v", c.run, c.action, phases, err)
 			}
 		}
 		return nil

@@ -141,13 +141,53 @@ func (j *Journal) KnownRun(tx store.Tx, name names.Run) (digest string, err erro
 	return digest, err
 }
 
-// PhaseOf returns the phase in an action's row; 0 when there is none.
-func (j *Journal) PhaseOf(tx store.Tx, runID int64, action string) (phase engine.Phase, err error) {
-	err = tx.QueryRow(`SELECT phase FROM actions WHERE run_id = ? AND name = ?`, runID, action).Scan(&phase)
-	if errors.Is(err, store.ErrNoRows) {
-		return 0, nil
+// together is how many names one query of PhasesOf asks for when there are several.
+const together = 32
+
+var (
+	phaseOfOne  = phasesQuery(1)
+	phaseOfMany = phasesQuery(together)
+)
+
+func phasesQuery(n int) string {
+	return `SELECT name, phase FROM actions WHERE run_id = ? AND name IN (?` + strings.Repeat(`, ?`, n-1) + `)`
+}
+
+// PhasesOf tells found the phase in the row of each of these actions of a run; of those that have no row it tells nothing.
+func (j *Journal) PhasesOf(tx store.Tx, runID int64, actions []string, found func(action string, phase engine.Phase)) error {
+	for len(actions) > 0 {
+		query, n := phaseOfOne, 1
+		if len(actions) > 2 {
+			query, n = phaseOfMany, together
+		}
+		args := make([]any, 1, 1+n)
+		args[0] = runID
+		for i := range n {
+			args = append(args, actions[min(i, len(actions)-1)]) // a place that is over asks for the last name again
+		}
+		if err := phases(tx, query, args, found); err != nil {
+			return err
+		}
+		actions = actions[min(n, len(actions)):]
 	}
-	return phase, err
+	return nil
+}
+
+func phases(tx store.Tx, query string, args []any, found func(string, engine.Phase)) error {
+	rows, err := tx.Query(query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var action string
+		var phase engine.Phase
+		if err := rows.Scan(&action, &phase); err != nil {
+			return err
+		}
+		found(action, phase)
+	}
+	return rows.Err()
 }
 
 // Spec returns a task specification's bytes.

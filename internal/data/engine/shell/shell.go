@@ -343,42 +343,64 @@ func (s *Shell) lookUp(ctx context.Context, batch []any) error {
 		return nil
 	}
 	return s.journal.Read(ctx, func(tx store.Tx) error {
+		known, err := s.knownActions(tx, batch)
+		if err != nil {
+			return err
+		}
 		for _, item := range batch {
 			r, ok := item.(*request)
 			if !ok {
 				continue
 			}
-			var err error
 			switch in := r.input.(type) {
 			case engine.CreateRun:
-				in.Known, err = s.journal.KnownRun(tx, in.Run.Name)
+				if in.Known, err = s.journal.KnownRun(tx, in.Run.Name); err != nil {
+					return err
+				}
 				r.input = in
 			case engine.Enqueue:
-				in.Known, err = s.knownAction(tx, in)
+				in.Known = engine.Known{
+					Action: known[names.Action{Run: in.Run, Action: in.Spec.Name}], Parent: known[names.Action{Run: in.Run, Action: in.Spec.Parent}],
+				}
 				r.input = in
-			}
-			if err != nil {
-				return err
 			}
 		}
 		return nil
 	})
 }
 
-func (s *Shell) knownAction(tx store.Tx, in engine.Enqueue) (known engine.Known, err error) {
-	run := s.state.FindRun(in.Run)
-	if run == nil {
-		return known, nil
-	}
-	if s.state.Find(names.Action{Run: in.Run, Action: in.Spec.Name}) == nil {
-		if known.Action, err = s.journal.PhaseOf(tx, run.ID, in.Spec.Name); err != nil {
-			return known, err
+// knownActions asks for all children and parents of a batch that are not in memory, run by run.
+func (s *Shell) knownActions(tx store.Tx, batch []any) (map[names.Action]engine.Phase, error) {
+	wanted := map[*engine.Run][]string{}
+	for _, item := range batch {
+		r, ok := item.(*request)
+		if !ok {
+			continue
+		}
+		in, ok := r.input.(engine.Enqueue)
+		if !ok {
+			continue
+		}
+		run := s.state.FindRun(in.Run)
+		if run == nil {
+			continue
+		}
+		for _, name := range []string{in.Spec.Name, in.Spec.Parent} {
+			if s.state.Find(names.Action{Run: in.Run, Action: name}) == nil {
+				wanted[run] = append(wanted[run], name)
+			}
 		}
 	}
-	if s.state.Find(names.Action{Run: in.Run, Action: in.Spec.Parent}) == nil {
-		known.Parent, err = s.journal.PhaseOf(tx, run.ID, in.Spec.Parent)
+	known := map[names.Action]engine.Phase{}
+	for run, actions := range wanted {
+		err := s.journal.PhasesOf(tx, run.ID, actions, func(action string, phase engine.Phase) {
+			known[names.Action{Run: run.Name, Action: action}] = phase
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	return known, err
+	return known, nil
 }
 
 func withTicket(input engine.Input, r *request) engine.Input {
