@@ -2,9 +2,11 @@ package plane
 
 import (
 	"context"
+	"regexp"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"biplane.dev/biplane/internal/data/engine"
 	"biplane.dev/biplane/internal/data/engine/shell"
@@ -13,7 +15,8 @@ import (
 // collector asks the engine's loop when somebody looks, so that counting costs nothing otherwise.
 type collector struct {
 	*Plane
-	gauges []gauge
+	gauges  []gauge
+	process []prometheus.Collector // of the process rather than the engine
 }
 
 type gauge struct {
@@ -23,7 +26,11 @@ type gauge struct {
 }
 
 func newCollector(p *Plane) *collector {
-	c := &collector{Plane: p}
+	c := &collector{Plane: p, process: []prometheus.Collector{
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		// What the last collection found in use says whether memory grows; resident memory says it only roughly.
+		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.GoRuntimeMetricsRule{Matcher: liveHeap})),
+	}}
 	add := func(name, help string, kind prometheus.ValueType, value func(engine.Load, shell.Stats) float64) {
 		c.gauges = append(c.gauges, gauge{prometheus.NewDesc("biplane_engine_"+name, help, nil, nil), kind, value})
 	}
@@ -42,11 +49,16 @@ func newCollector(p *Plane) *collector {
 	return c
 }
 
+var liveHeap = regexp.MustCompile(`^/gc/heap/live:bytes$`)
+
 var watchers = prometheus.NewDesc("biplane_journal_watchers", "Streams that wait for changes.", nil, nil)
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	out <- watchers
+	for _, part := range c.process {
+		part.Describe(out)
+	}
 	for _, g := range c.gauges {
 		out <- g.description
 	}
@@ -55,6 +67,9 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(watchers, prometheus.GaugeValue, float64(c.journal.Watchers()))
+	for _, part := range c.process {
+		part.Collect(out)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	var load engine.Load
