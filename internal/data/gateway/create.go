@@ -162,8 +162,13 @@ func taskID(field string, id *task.TaskIdentifier) (names.Task, error) {
 	if err != nil {
 		return names.Task{}, err
 	}
-	if id.GetName() == "" {
-		return names.Task{}, fault.Invalid(field+".name", "is empty")
+	if err := names.Check(field+".name", id.GetName()); err != nil {
+		return names.Task{}, err
+	}
+	if id.GetVersion() != "" {
+		if err := names.Check(field+".version", id.GetVersion()); err != nil {
+			return names.Task{}, err
+		}
 	}
 	return names.Task{Project: scope, Name: id.GetName(), Version: id.GetVersion()}, nil
 }
@@ -200,6 +205,9 @@ func (g *Gateway) checkInputs(d *draft, uri string) error {
 // create turns a complete draft into a run: settings fill in what the request leaves open, then the engine commits it.
 func (g *Gateway) create(ctx context.Context, d *draft) (*workflow.CreateRunResponse, error) {
 	if err := g.applySettings(ctx, d); err != nil {
+		return nil, err
+	}
+	if err := taskspec.CheckRun("run_spec", d.runSpec); err != nil {
 		return nil, err
 	}
 	if err := g.checkRawData(d.runSpec.GetRawDataStorage().GetRawDataPrefix()); err != nil {

@@ -144,6 +144,11 @@ func (s Data) UploadInputs(ctx context.Context, request *dataproxy.UploadInputsR
 
 func uploadScope(request *dataproxy.UploadInputsRequest) (names.Project, error) {
 	if run := request.GetRunId(); run != nil {
+		if run.GetName() != "" {
+			if err := names.CheckRun("run_id.name", run.GetName()); err != nil {
+				return names.Project{}, err
+			}
+		}
 		return names.NewProject(run.GetProject(), run.GetDomain())
 	}
 	if request.GetProjectId() == nil {

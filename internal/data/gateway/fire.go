@@ -41,10 +41,12 @@ func (g *Gateway) Fire(ctx context.Context, fire schedule.Fire) error {
 		run: fire.Run, spec: spec, task: fire.Task, runSpec: runSpec, source: workflow.RunSource_RUN_SOURCE_SCHEDULE_TRIGGER,
 		trigger: fire.Trigger, inputs: fire.Offloaded, digest: "fire/" + fire.Run.Name,
 	}
-	if d.inputs == nil {
-		if d.inputs, err = g.storeInputs(ctx, fire.Run.Project, spec, kickoffInputs(fire)); err != nil {
+	if d.inputs != nil {
+		if err := g.checkInputs(d, d.inputs.GetUri()); err != nil {
 			return err
 		}
+	} else if d.parcel, d.inputs, err = g.pack(fire.Run.Project, spec, kickoffInputs(fire)); err != nil {
+		return err
 	}
 	ignored := spec.GetTaskTemplate().GetMetadata().GetCacheIgnoreInputVars()
 	if fire.KickoffArg != "" && !slices.Contains(ignored, fire.KickoffArg) {

@@ -5,6 +5,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"biplane.dev/biplane/gen/flyteidl2/task"
 	"biplane.dev/biplane/gen/flyteidl2/workflow"
 	"biplane.dev/biplane/internal/data/journal"
 	"biplane.dev/biplane/internal/fault"
@@ -42,10 +43,17 @@ func runScope(request *workflow.ListRunsRequest) (scope journal.RunScope, err er
 		id, err = taskID("task_id", by.TaskId)
 		scope.Project, scope.Task, scope.Version = id.Project, id.Name, id.Version
 	case *workflow.ListRunsRequest_TaskName:
-		scope.Project, err = names.NewProject(by.TaskName.GetProject(), by.TaskName.GetDomain())
-		scope.Task = by.TaskName.GetName()
+		var id names.Task
+		id, err = taskID("task_name", &task.TaskIdentifier{Project: by.TaskName.GetProject(), Domain: by.TaskName.GetDomain(), Name: by.TaskName.GetName()})
+		scope.Project, scope.Task = id.Project, id.Name
 	case *workflow.ListRunsRequest_TriggerName:
 		scope.Project, err = names.NewProject(by.TriggerName.GetProject(), by.TriggerName.GetDomain())
+		if err == nil {
+			err = names.Check("trigger_name.task_name", by.TriggerName.GetTaskName())
+		}
+		if err == nil {
+			err = names.Check("trigger_name.name", by.TriggerName.GetName())
+		}
 		scope.TriggerTask, scope.Trigger = by.TriggerName.GetTaskName(), by.TriggerName.GetName()
 	}
 	return scope, err

@@ -2,12 +2,14 @@ package plane_test
 
 import (
 	"fmt"
-	"path"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"biplane.dev/biplane/gen/flyteidl2/actions"
@@ -105,8 +107,8 @@ func (b *bench) parent(run string) {
 	b.create(createRequest(run, sleepSpec(), sleepInputs(time.Hour)))
 }
 
-// upload stores inputs and returns their address and the folder that passes for a run's base with them.
-func (b *bench) upload(spec *task.TaskSpec, inputs *task.Inputs) (uri, base string) {
+// upload stores inputs and returns their address.
+func (b *bench) upload(spec *task.TaskSpec, inputs *task.Inputs) string {
 	b.Helper()
 	response, err := b.data.UploadInputs(b.Context(), &dataproxy.UploadInputsRequest{
 		Id:     &dataproxy.UploadInputsRequest_ProjectId{ProjectId: projectID()},
@@ -116,18 +118,27 @@ func (b *bench) upload(spec *task.TaskSpec, inputs *task.Inputs) (uri, base stri
 	if err != nil {
 		b.Fatalf("upload inputs: %v", err)
 	}
-	uri = response.GetOffloadedInputData().GetUri()
-	return uri, path.Dir(path.Dir(uri))
+	return response.GetOffloadedInputData().GetUri()
 }
 
-// child asks for a child of a run's root that sleeps.
+// runBase is the folder of a run's inputs and outputs.
+func (b *bench) runBase(run string) string {
+	return filepath.Join(b.state, "bucket", "objects", "runs", project, domain, run)
+}
+
+// child asks for a child of a run's root that sleeps. Its inputs are where the code of a task would have put them.
 func (b *bench) child(run, name string, length time.Duration) *actions.EnqueueRequest {
 	b.Helper()
-	uri, base := b.upload(sleepSpec(), sleepInputs(length))
-	return childOf(actionID(run, name), "a0", uri, base)
+	raw, err := proto.Marshal(sleepInputs(length))
+	wantOK(b, "encode inputs", err)
+	uri := filepath.Join(b.runBase(run), name, "inputs.pb")
+	wantOK(b, "make the folder of a child", os.MkdirAll(filepath.Dir(uri), 0o700))
+	wantOK(b, "write the inputs of a child", os.WriteFile(uri, raw, 0o600))
+	return childOf(actionID(run, name), uri, b.runBase(run))
 }
 
-func childOf(id *common.ActionIdentifier, parent, uri, base string) *actions.EnqueueRequest {
+func childOf(id *common.ActionIdentifier, uri, base string) *actions.EnqueueRequest {
+	parent := "a0"
 	return &actions.EnqueueRequest{Action: &actions.Action{
 		ActionId: id, ParentActionName: &parent, InputUri: uri, RunOutputBase: base,
 		Spec: &actions.Action_Task{Task: &workflow.TaskAction{Spec: sleepSpec()}},
@@ -135,12 +146,17 @@ func childOf(id *common.ActionIdentifier, parent, uri, base string) *actions.Enq
 }
 
 // condition asks for a child of a run's root that waits for a string.
-func condition(run, name string) *actions.EnqueueRequest {
-	parent := "a0"
+func (b *bench) condition(run, name string) *actions.EnqueueRequest {
+	parent, base := "a0", b.runBase(run)
 	return &actions.EnqueueRequest{Action: &actions.Action{
-		ActionId: actionID(run, name), ParentActionName: &parent, InputUri: "/base/inputs.pb", RunOutputBase: "/base",
+		ActionId: actionID(run, name), ParentActionName: &parent, InputUri: base + "/inputs.pb", RunOutputBase: base,
 		Spec: &actions.Action_Condition{Condition: &workflow.ConditionAction{Name: name, Type: simple(core.SimpleType_STRING)}},
 	}}
+}
+
+// signal gives a condition a string.
+func signal(run, name, value string) *actions.SignalRequest {
+	return &actions.SignalRequest{ActionId: actionID(run, name), Value: text(value)}
 }
 
 func (b *bench) enqueue(request *actions.EnqueueRequest) {

@@ -86,7 +86,7 @@ func TestAbortAfterTheEnd(t *testing.T) {
 // unreadable asks for a run that fails: its inputs are gone.
 func (b *bench) unreadable(name string) *workflow.CreateRunRequest {
 	b.Helper()
-	uri, _ := b.upload(echoSpec(), echoInputs("gone "+name))
+	uri := b.upload(echoSpec(), echoInputs("gone "+name))
 	if err := os.Remove(filepath.FromSlash(uri)); err != nil {
 		b.Fatal(err)
 	}

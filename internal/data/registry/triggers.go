@@ -12,6 +12,7 @@ import (
 	"biplane.dev/biplane/gen/flyteidl2/task"
 	"biplane.dev/biplane/gen/flyteidl2/trigger"
 	"biplane.dev/biplane/internal/data/schedule"
+	"biplane.dev/biplane/internal/data/taskspec"
 	"biplane.dev/biplane/internal/fault"
 	"biplane.dev/biplane/internal/names"
 	"biplane.dev/biplane/internal/store"
@@ -44,11 +45,30 @@ func newDraft(prefix string, id names.Trigger, spec *trigger.TriggerSpec, automa
 	if err := checkText(prefix+"spec.description", spec.GetDescription(), maxTriggerDescription); err != nil {
 		return draft{}, err
 	}
+	if err := checkRuns(prefix+"spec", spec); err != nil {
+		return draft{}, err
+	}
 	if size := proto.Size(spec); size > MaxSpec {
 		message := fmt.Sprintf("is %d bytes large; at most %d are allowed", size, MaxSpec)
 		return draft{}, &fault.Fault{Kind: fault.KindTooLarge, Field: prefix + "spec", Message: message}
 	}
 	return draft{id: id, spec: spec, automation: automation}, nil
+}
+
+// checkRuns refuses what the runs of a trigger would be refused for: nobody is there to read it when it fires.
+func checkRuns(field string, spec *trigger.TriggerSpec) error {
+	if err := taskspec.CheckRun(field+".run_spec", spec.GetRunSpec()); err != nil {
+		return err
+	}
+	if raw := spec.GetRunSpec().GetRawDataStorage().GetRawDataPrefix(); raw != "" {
+		if err := checkRawData(field+".run_spec.raw_data_storage.raw_data_prefix", raw); err != nil {
+			return err
+		}
+	}
+	if inputs := spec.GetOffloadedInputData(); inputs != nil {
+		return names.CheckPlace(field+".offloaded_input_data.uri", inputs.GetUri())
+	}
+	return nil
 }
 
 // within puts the field of a fault below prefix.
