@@ -1,10 +1,15 @@
 """Row `conditions`: a task waits until somebody gives it a value."""
 
+import http.server
+import json
+import threading
+
 import connectrpc.code
 import connectrpc.errors
 import flyte
 import flyte.errors
 import flyte.remote
+import httpx
 import pytest
 
 import record
@@ -93,3 +98,41 @@ def test_aborted_while_it_waits(plane):
     root = record.finish(alone)
     assert root.phase == "FAILED" and root.code == "ActionAbortedError", root
     assert [(a.phase, a.message) for a in record.actions(alone.name)[1:]] == [("ABORTED", "nobody is there")]
+
+
+@pytest.fixture
+def told():
+    """A server that keeps what is posted to it; the first post is turned away."""
+    posts = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(503 if len(posts) == 1 else 200)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/hook", posts
+    server.shutdown()
+    server.server_close()
+
+
+def test_webhook(plane, told):
+    url, posts = told
+    run = flyte.run(conditions.tell, url=url)
+    until(lambda: len(posts) == 2, 60, message="the webhook was not tried again")
+    assert posts[0] == posts[1]
+    address = posts[1]["nested"][0]["to"]
+    assert posts[1]["text"] == f"how much? answer at {address}"
+    assert httpx.get(address).status_code == 405, "a link that is only looked at answers nothing"
+    assert httpx.post(address + "x", json=1).status_code == 403
+    wrong = httpx.post(address, json="much")
+    assert wrong.status_code == 400 and "float" in wrong.text
+    assert httpx.post(address, json={"value": 3}).status_code == 204
+    assert record.finish(run).phase == "SUCCEEDED"
+    assert run.outputs()[0] == 3.0
+    assert httpx.post(address, json=4.5).status_code == 409

@@ -16,6 +16,7 @@ import (
 
 	"biplane.dev/biplane/gen/flyteidl2/task"
 	"biplane.dev/biplane/internal/data/builtins"
+	"biplane.dev/biplane/internal/data/callback"
 	"biplane.dev/biplane/internal/data/engine"
 	"biplane.dev/biplane/internal/data/engine/shell"
 	"biplane.dev/biplane/internal/data/executor"
@@ -66,25 +67,26 @@ type Config struct {
 
 // Plane is a data plane that has been opened.
 type Plane struct {
-	config   Config
-	db       store.DB
-	journal  *journal.Journal
-	registry *registry.Registry
-	bucket   *objects.File
-	logs     *logs.File
-	raw      *s3endpoint.Endpoint
-	images   *images.Store
-	builder  *images.Builder
-	secrets  secrets.Backend
-	gateway  *gateway.Gateway
-	executor *executor.Process
-	launcher *launch.Launcher
-	builtins *builtins.Runner
-	shell    *shell.Shell
-	anchor   *anchor.Anchor
-	listener net.Listener
-	server   *rpc.Server
-	metrics  *prometheus.Registry
+	config    Config
+	db        store.DB
+	journal   *journal.Journal
+	registry  *registry.Registry
+	bucket    *objects.File
+	logs      *logs.File
+	raw       *s3endpoint.Endpoint
+	images    *images.Store
+	builder   *images.Builder
+	secrets   secrets.Backend
+	gateway   *gateway.Gateway
+	callbacks *callback.Handler
+	executor  *executor.Process
+	launcher  *launch.Launcher
+	builtins  *builtins.Runner
+	shell     *shell.Shell
+	anchor    *anchor.Anchor
+	listener  net.Listener
+	server    *rpc.Server
+	metrics   *prometheus.Registry
 }
 
 // Run opens the plane, calls ready when it accepts work, and serves until ctx is done.
@@ -248,6 +250,8 @@ func (p *Plane) serve(base string) (err error) {
 		Local: p.localAddress, CheckRaw: p.checkRaw, CheckBuild: p.builder.Check,
 		Logs: p.logs, Log: p.config.Log,
 	})
+	p.callbacks = callback.New(key, base, p.gateway.Answer)
+	p.server.HandleHTTP(callback.Path, p.callbacks)
 	p.gateway.Mount(p.server, gateway.Services{
 		Projects: registry.NewProjectService(p.registry), Tasks: registry.NewTaskService(p.registry, taskspec.Check),
 		Triggers: registry.NewTriggerService(p.registry), Settings: registry.NewSettingsService(p.registry),

@@ -22,16 +22,17 @@ const (
 	webhookTimeout = 10 * time.Second
 )
 
-// Webhook tells the address that a condition names that it waits. It is tried a few times and never holds up the
+// Webhook tells the address that a condition names that it waits, and where it can be answered. It is tried a few times and never holds up the
 // condition.
 func (w world) Webhook(e engine.PostWebhook) {
 	condition := &workflow.ConditionAction{}
 	if err := proto.Unmarshal(e.Detail, condition); err != nil || condition.GetWebhook().GetUrl() == "" {
 		return
 	}
+	hook := fillIn(condition.GetWebhook(), w.callbacks.URI(e.ID))
 	go func() {
 		for try := range webhookTries {
-			err := post(condition.GetWebhook())
+			err := post(hook)
 			if err == nil {
 				return
 			}
@@ -39,6 +40,30 @@ func (w world) Webhook(e engine.PostWebhook) {
 			wait(context.Background(), time.Second<<try)
 		}
 	}()
+}
+
+// fillIn puts the address that answers the condition where the payload wants it.
+func fillIn(hook *workflow.ConditionWebhook, uri string) *workflow.ConditionWebhook {
+	hook = proto.CloneOf(hook)
+	var fill func(*structpb.Value)
+	fill = func(v *structpb.Value) {
+		switch kind := v.GetKind().(type) {
+		case *structpb.Value_StringValue:
+			kind.StringValue = strings.ReplaceAll(kind.StringValue, "{callback_uri}", uri)
+		case *structpb.Value_ListValue:
+			for _, item := range kind.ListValue.GetValues() {
+				fill(item)
+			}
+		case *structpb.Value_StructValue:
+			for _, field := range kind.StructValue.GetFields() {
+				fill(field)
+			}
+		}
+	}
+	for _, field := range hook.GetPayload().GetFields() {
+		fill(field)
+	}
+	return hook
 }
 
 func post(hook *workflow.ConditionWebhook) error {

@@ -31,3 +31,11 @@ async def impatient() -> str:
         return await condition.wait.aio()
     except flyte.errors.ConditionTimedoutError as e:
         return f"timed out: {e}"
+
+
+@env.task
+async def tell(url: str) -> float:
+    """Somebody is told by a webhook that the task waits, and where to answer."""
+    payload = {"text": "how much? answer at {callback_uri}", "nested": [{"to": "{callback_uri}"}]}
+    hook = flyte.ConditionWebhook(url=url, payload=payload)
+    return await (await flyte.new_condition.aio("how much", data_type=float, webhook=hook)).wait.aio()
