@@ -85,7 +85,9 @@ func checkBuiltin(field string, template *core.TaskTemplate) error {
 	inputs, outputs := template.GetInterface().GetInputs().GetVariables(), template.GetInterface().GetOutputs().GetVariables()
 	switch template.GetType() {
 	case "echo":
-		same := func(in, out *core.VariableEntry) bool { return proto.Equal(in.GetValue().GetType(), out.GetValue().GetType()) }
+		same := func(in, out *core.VariableEntry) bool {
+			return proto.Equal(in.GetValue().GetType(), out.GetValue().GetType())
+		}
 		if !slices.EqualFunc(inputs, outputs, same) {
 			return fault.Invalid(field+".task_template.interface", "an echo task has as many outputs as inputs, of the same types in the same order")
 		}
