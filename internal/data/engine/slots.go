@@ -81,6 +81,12 @@ func (s *State) makeReady(a *Action) {
 		s.mark(a)
 		return
 	}
+	if a.openChildren > 0 && (s.config.MaxProcesses == 0 || s.alive < s.config.MaxProcesses) {
+		// A parent that is made again while its children run would lend them the slot at once, so it needs none. To wait
+		// for one could be to wait for children that wait for it.
+		s.start(a)
+		return
+	}
 	a.Wait = WaitSlot
 	s.mark(a)
 	heap.Push(&a.Run.ready, a)
@@ -124,12 +130,16 @@ func (s *State) admit() {
 		heap.Pop(&run.ready)
 		s.order++
 		run.served = s.order
-		a.Phase, a.Wait, a.Initialized = PhaseInitializing, WaitStart, s.now
-		s.take(a)
-		s.mark(a)
-		s.schedule(a)
-		s.effect(StartAttempt{ID: a.AttemptID(), RunID: run.ID, Task: a.Task, InputURI: a.InputURI, OutputBase: a.OutputBase})
+		s.start(a)
 	}
+}
+
+func (s *State) start(a *Action) {
+	a.Phase, a.Wait, a.Initialized = PhaseInitializing, WaitStart, s.now
+	s.take(a)
+	s.mark(a)
+	s.schedule(a)
+	s.effect(StartAttempt{ID: a.AttemptID(), RunID: a.Run.ID, Task: a.Task, InputURI: a.InputURI, OutputBase: a.OutputBase})
 }
 
 // take gives an admitted attempt its slot, unless it has children to lend it to.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"net/url"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -14,6 +15,7 @@ import (
 	"biplane.dev/biplane/gen/flyteidl2/workflow"
 	"biplane.dev/biplane/internal/data/engine"
 	"biplane.dev/biplane/internal/data/journal"
+	"biplane.dev/biplane/internal/data/launch"
 	"biplane.dev/biplane/internal/data/taskspec"
 	"biplane.dev/biplane/internal/fault"
 	"biplane.dev/biplane/internal/names"
@@ -56,7 +58,7 @@ func (s Actions) Enqueue(ctx context.Context, request *actions.EnqueueRequest) (
 	case *actions.Action_Task:
 		err = s.taskAction(ctx, id, own, &spec, kind.Task, specs)
 	case *actions.Action_Trace:
-		err = traceAction(&spec, own, kind.Trace)
+		err = s.traceAction(ctx, &spec, own, kind.Trace)
 	case *actions.Action_Condition:
 		err = conditionAction(&spec, kind.Condition)
 	default:
@@ -123,6 +125,11 @@ func (s Actions) taskAction(ctx context.Context, id names.Action, own scope, spe
 		return err
 	}
 	specs[digest] = raw
+	if t.GetQueue() != "" {
+		if err := names.Check("action.task.queue", t.GetQueue()); err != nil {
+			return err
+		}
+	}
 	spec.Kind, spec.Task, spec.Queue = engine.KindTask, facts, t.GetQueue()
 	if key := t.GetCacheKey().GetValue(); key != "" {
 		if len(key) > maxGroup {
@@ -139,7 +146,7 @@ func (s Actions) taskAction(ctx context.Context, id names.Action, own scope, spe
 	return err
 }
 
-func traceAction(spec *engine.ActionSpec, own scope, t *workflow.TraceAction) error {
+func (s Actions) traceAction(ctx context.Context, spec *engine.ActionSpec, own scope, t *workflow.TraceAction) error {
 	if uri := t.GetOutputs().GetOutputUri(); uri != "" {
 		if err := checkBelow("action.trace.outputs.output_uri", uri, own.base); err != nil {
 			return err
@@ -154,6 +161,11 @@ func traceAction(spec *engine.ActionSpec, own scope, t *workflow.TraceAction) er
 		return err
 	}
 	end := &engine.TraceEnd{Phase: phase, OutputURI: t.GetOutputs().GetOutputUri()}
+	if phase == engine.PhaseFailed {
+		if end.Error, err = s.traceError(ctx, own.base+"/"+spec.Name); err != nil {
+			return err
+		}
+	}
 	if at := t.GetStartTime(); at != nil {
 		end.Started = engine.At(at.AsTime())
 	}
@@ -164,9 +176,24 @@ func traceAction(spec *engine.ActionSpec, own scope, t *workflow.TraceAction) er
 	return nil
 }
 
+// traceError is why a trace failed. The message that reports a trace has no place for it: the SDK leaves it beside the trace's
+// inputs. A parent that replays needs it whole: a failure that may pass is called again, any other is raised again.
+func (s Actions) traceError(ctx context.Context, folder string) (*engine.Error, error) {
+	reported, err := launch.ReadError(ctx, s.Bucket, folder)
+	if err == nil && reported == nil {
+		reported = &engine.Error{Code: "TraceFailed", Message: "the traced call failed and left no error", Recoverable: true}
+	}
+	return reported, err
+}
+
 func conditionAction(spec *engine.ActionSpec, c *workflow.ConditionAction) error {
 	if c.GetType() == nil {
 		return fault.Invalid("action.condition.type", "is missing")
+	}
+	if hook := c.GetWebhook(); hook != nil {
+		if address, err := url.Parse(hook.GetUrl()); err != nil || address.Host == "" || address.Scheme != "http" && address.Scheme != "https" {
+			return fault.Invalid("action.condition.webhook.url", "must be an http or https URL, got %.200q", hook.GetUrl())
+		}
 	}
 	raw, err := proto.Marshal(c)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"biplane.dev/biplane/gen/flyteidl2/task"
 	"biplane.dev/biplane/internal/data/engine"
 	"biplane.dev/biplane/internal/data/executor"
+	"biplane.dev/biplane/internal/data/objects"
 	"biplane.dev/biplane/internal/data/taskspec"
 	"biplane.dev/biplane/internal/fault"
 )
@@ -37,12 +38,12 @@ func (l *Launcher) outcome(ctx context.Context, e engine.StartAttempt, exit exec
 		o.Error = &engine.Error{Code: "OOMKilled", Message: outOfMemory(exit), Kind: engine.ErrorUser, Recoverable: true}
 		return o
 	}
-	document, err := l.errorDocument(ctx, folder)
+	reported, err := ReadError(ctx, l.config.Bucket, folder)
 	if err != nil {
 		return unreadable(o, folder, err)
 	}
-	if document != nil {
-		o.Error = fromDocument(document)
+	if reported != nil {
+		o.Error = reported
 		o.System = o.Error.Kind == engine.ErrorSystem && o.Error.Recoverable
 		return o
 	}
@@ -111,8 +112,10 @@ func fromDocument(document *core.ErrorDocument) *engine.Error {
 	}
 }
 
-func (l *Launcher) errorDocument(ctx context.Context, folder string) (*core.ErrorDocument, error) {
-	raw, err := Read(ctx, l.config.Bucket, folder+"/error.pb", maxErrorDocument)
+// ReadError returns what the SDK wrote into error.pb of a folder; nil when there is none, or half of one, as a process leaves it
+// that is killed while it writes.
+func ReadError(ctx context.Context, bucket objects.Bucket, folder string) (*engine.Error, error) {
+	raw, err := Read(ctx, bucket, folder+"/error.pb", maxErrorDocument)
 	if fault.Is(err, fault.KindNotFound) {
 		return nil, nil
 	}
@@ -120,10 +123,10 @@ func (l *Launcher) errorDocument(ctx context.Context, folder string) (*core.Erro
 		return nil, err
 	}
 	document := &core.ErrorDocument{}
-	if err := proto.Unmarshal(raw, document); err != nil {
-		return nil, err
+	if err := proto.Unmarshal(raw, document); err != nil || document.GetError() == nil {
+		return nil, nil
 	}
-	return document, nil
+	return fromDocument(document), nil
 }
 
 // outputsComplete: outputs.pb is there and whole. A task without outputs need not write it, if it exited well.
