@@ -6,6 +6,7 @@ import datetime
 import os
 import signal
 import sqlite3
+from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
 import flyte
@@ -28,9 +29,29 @@ UTC = datetime.timezone.utc
 NOW = datetime.timedelta(0)
 
 
-def soon(seconds: float = 2) -> datetime.datetime:
-    """A first time for a fixed rate, so that a test need not wait for the minute."""
-    return (datetime.datetime.now(UTC) + datetime.timedelta(seconds=seconds)).replace(tzinfo=None)
+def in_time(trigger: str, task: str, deploy: Callable[[datetime.datetime], object]) -> datetime.datetime:
+    """Deploy a trigger with a time that is near, until the plane has it before that time; return the time, in UTC.
+
+    A fixed rate that starts then fires at once, so that a test need not wait for the minute; one that is deployed
+    too late fires an interval later.
+    """
+    margin = datetime.timedelta(seconds=3)
+    while True:
+        start = datetime.datetime.now(UTC) + margin
+        deploy(start.replace(tzinfo=None))  # the SDK takes it for UTC
+        if flyte.remote.Trigger.get(name=trigger, task_name=task).status.updated_at.ToDatetime(UTC) < start:
+            return start
+        margin *= 2
+
+
+def hourly(name: str, start: datetime.datetime, **more) -> flyte.Trigger:
+    return flyte.Trigger(name=name, automation=flyte.FixedRate(60, start_time=start), **more)
+
+
+def until_later(name: str, task: str) -> None:
+    """Wait for a fire that is due later than everything else that the test has set up."""
+    in_time(name, task, lambda start: flyte.remote.Trigger.create(hourly(name, start), task_name=task))
+    until(lambda: fires(name, task), 60)
 
 
 def environment(name: str, task, *triggers: flyte.Trigger) -> flyte.TaskEnvironment:
@@ -63,25 +84,26 @@ def history(trigger: str, task: str) -> list[tuple[int, str]]:
 
 
 def test_a_fire(plane):
-    start = soon()
-    trigger = flyte.Trigger(
-        name="hourly", automation=flyte.FixedRate(60, start_time=start), description="every hour",
-        inputs={"when": flyte.TriggerTime, "word": "größer"}, env_vars={"FROM_TRIGGER": "yes"},
-        labels={"by": "trigger"}, custom_context={"tenant": "acme"},
-    )  # fmt: skip
-    flyte.deploy(environment("fire", ticking.tell, trigger), version="1")
+    def deploy(start):
+        trigger = hourly(
+            "hourly", start, description="every hour", inputs={"when": flyte.TriggerTime, "word": "größer"},
+            env_vars={"FROM_TRIGGER": "yes"}, labels={"by": "trigger"}, custom_context={"tenant": "acme"},
+        )  # fmt: skip
+        flyte.deploy(environment("fire", ticking.tell, trigger), version="1")
+
+    start = in_time("hourly", "fire.tell", deploy)
     name = until(lambda: next(iter(fires("hourly", "fire.tell")), None), 30, message="it did not fire")
     run = flyte.remote.Run.get(name=name)
     root = record.finish(run)
     assert root.phase == "SUCCEEDED", root.message
-    assert run.outputs()[0] == f"{start.replace(tzinfo=UTC).isoformat()} größergrößer yes [('tenant', 'acme')] {name}"
-    assert fires("hourly", "fire.tell") == {name: start.replace(tzinfo=UTC)}
+    assert run.outputs()[0] == f"{start.isoformat()} größergrößer yes [('tenant', 'acme')] {name}"
+    assert fires("hourly", "fire.tell") == {name: start}
     meta = run.pb2.action.metadata
     assert (meta.trigger_name, meta.task.id.version) == ("hourly", "1")
     assert meta.source == run_definition_pb2.RUN_SOURCE_SCHEDULE_TRIGGER
     assert dict(run.details().pb2.run_spec.labels.values) == {"by": "trigger"}
     details = flyte.remote.Trigger.get(name="hourly", task_name="fire.tell").pb2
-    assert details.status.triggered_at.ToDatetime() == start and details.id.revision == 1
+    assert details.status.triggered_at.ToDatetime(UTC) == start
     assert details.description == "every hour"
 
     # The control plane knows of it, by name.
@@ -145,18 +167,15 @@ def test_what_is_refused(plane, trigger, words):
 
 
 def test_inactive_ones_do_not_fire(plane):
-    off, on = soon(2), soon(2.5)
-    env = environment(
-        "quiet", ticking.tick, flyte.Trigger(name="off", automation=flyte.FixedRate(60, start_time=off), auto_activate=False),
-        flyte.Trigger(name="on", automation=flyte.FixedRate(60, start_time=on)),
-    )  # fmt: skip
-    flyte.deploy(env, version="1")
+    def deploy(start):
+        later = start + datetime.timedelta(milliseconds=500)
+        flyte.deploy(environment("quiet", ticking.tick, hourly("off", start, auto_activate=False), hourly("on", later)), version="1")
+
+    in_time("on", "quiet.tick", deploy)
     until(lambda: fires("on", "quiet.tick"), 30)
     assert not fires("off", "quiet.tick"), "fired while it was off"
     flyte.remote.Trigger.update("off", "quiet.tick", True)
-    mark = soon(1)
-    flyte.remote.Trigger.create(flyte.Trigger(name="mark", automation=flyte.FixedRate(60, start_time=mark)), task_name="quiet.tick")
-    until(lambda: fires("mark", "quiet.tick"), 30)
+    until_later("mark", "quiet.tick")
     assert not fires("off", "quiet.tick"), "what it missed while it was off was made up for"
 
     # A deployment with other triggers takes the old ones away.
@@ -203,9 +222,7 @@ def test_pauses_and_wrong_clocks(own_plane):
     assert (local.hour, local.minute) == (9, 30) and NOW < datetime.datetime.now(UTC) - tokyo < datetime.timedelta(hours=24)
 
     # A fire later than all of the above shows that nothing else was due.
-    mark = soon(1)
-    flyte.remote.Trigger.create(flyte.Trigger(name="mark", automation=flyte.FixedRate(60, start_time=mark)), task_name="pause.tick")
-    until(lambda: fires("mark", "pause.tick"), 30)
+    until_later("mark", "pause.tick")
     assert not fires("skip", "pause.tick")
     assert not fires("ahead", "pause.tick"), "what had fired ahead of the clock fired again"
     before = {name: fires(name, "pause.tick") for name in policies}
@@ -214,9 +231,7 @@ def test_pauses_and_wrong_clocks(own_plane):
     with stopped(plane) as db:
         db.execute("UPDATE triggers SET settled_at = 0, fired_at = 0 WHERE name IN ('one', 'all', 'some')")
     plane = own_plane(state=plane.state)
-    mark = soon(1)
-    flyte.remote.Trigger.create(flyte.Trigger(name="mark2", automation=flyte.FixedRate(60, start_time=mark)), task_name="pause.tick")
-    until(lambda: fires("mark2", "pause.tick"), 30)
+    until_later("mark2", "pause.tick")
     assert {name: fires(name, "pause.tick") for name in policies} == before
     until(lambda: all(record.action(run).phase == "SUCCEEDED" for run in before["all"]), 60)
 
@@ -224,8 +239,14 @@ def test_pauses_and_wrong_clocks(own_plane):
 def test_killed_around_a_fire(own_plane):
     """kill -9 of the data plane before, at and after fires: each happens once and its run ends."""
     plane = own_plane()
-    starts = {f"t{i}": soon(2 + i / 2) for i in range(6)}
-    flyte.deploy(environment("killed", ticking.tick, *(flyte.Trigger(name=n, automation=flyte.FixedRate(60, start_time=s)) for n, s in starts.items())), version="1")
+
+    def times(first):
+        return {f"t{i}": first + i * datetime.timedelta(milliseconds=500) for i in range(6)}
+
+    def deploy(start):
+        flyte.deploy(environment("killed", ticking.tick, *(hourly(name, at) for name, at in times(start).items())), version="1")
+
+    starts = times(in_time("t0", "killed.tick", deploy))
     until(lambda: fires("t0", "killed.tick"), 30)
     (victim,) = plane.pids("biplane-data")
     os.kill(victim, signal.SIGKILL)
@@ -239,7 +260,7 @@ def test_killed_around_a_fire(own_plane):
     until(all_fired, 60)
     for name, start in starts.items():
         fired = fires(name, "killed.tick")
-        assert list(fired.values()) == [start.replace(tzinfo=UTC)], name
+        assert list(fired.values()) == [start], name
         (run,) = fired
         until(lambda: record.action(run).phase == "SUCCEEDED", 30)
         assert len(record.actions(run)) == 1
