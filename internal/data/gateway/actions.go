@@ -106,7 +106,11 @@ func (g *Gateway) runGone(ctx context.Context, run names.Run, err error) error {
 	if !fault.Is(err, fault.KindNotFound) {
 		return err
 	}
-	if _, lookup := g.Journal.Run(ctx, run); lookup == nil {
+	stored, lookup := g.Journal.Run(ctx, run)
+	if lookup != nil {
+		return err
+	}
+	if ended, lookup := g.Journal.Ended(ctx, stored.ID); lookup == nil && ended {
 		return fault.New(fault.KindAborted, "run %q has ended, or the action that asks has", run.Name)
 	}
 	return err
