@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"time"
@@ -136,6 +137,25 @@ func (t *table) costs(c cost, name string, actions int) {
 	t.add(c, name+"/written", float64(c.data.Written)/n, "B/action", report.Lower, 0, "by the data plane, WAL included")
 	if batches, known := c.metrics["biplane_engine_commits_total"]; known {
 		t.add(c, name+"/commits", batches/n, "commits/action", report.Lower, 0, "transactions of the engine")
+	}
+}
+
+// idle polls until the plane has nothing to do, so that one case does not slow the next.
+func idle(ctx context.Context, plane *process.Plane) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		metrics, err := plane.Metrics(ctx)
+		if err != nil || metrics["biplane_engine_actions"] == 0 {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("the plane still holds %.0f actions: %w", metrics["biplane_engine_actions"], ctx.Err())
+		}
 	}
 }
 

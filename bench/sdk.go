@@ -43,7 +43,7 @@ func (b *bench) sdk(ctx context.Context) error {
 		}
 		for range b.repeats {
 			for _, measure := range []func(context.Context) error{s.fan, s.chain, s.leaves, s.hello} {
-				if err := errors.Join(measure(ctx), s.idle(ctx)); err != nil {
+				if err := errors.Join(measure(ctx), idle(ctx, s.plane)); err != nil {
 					return err
 				}
 			}
@@ -232,31 +232,12 @@ func (s *sdk) hello(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.idle(ctx); err != nil {
+		if err := idle(ctx, s.plane); err != nil {
 			return err
 		}
 		s.table.add(c, way.name, c.elapsed.Seconds(), "s", report.Lower, 0, way.note)
 	}
 	return nil
-}
-
-// idle polls until the plane has nothing to do, so that one case does not slow the next.
-func (s *sdk) idle(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		metrics, err := s.plane.Metrics(ctx)
-		if err != nil || metrics["biplane_engine_actions"] == 0 {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("the plane still holds %.0f actions: %w", metrics["biplane_engine_actions"], ctx.Err())
-		}
-	}
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

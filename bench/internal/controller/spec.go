@@ -9,26 +9,31 @@ import (
 	"biplane.dev/biplane/gen/flyteidl2/task"
 )
 
-// Sleep is the specification of a core-sleep task as the SDK writes it: about 700 bytes, most of them the arguments
-// of a container that is never started.
-func Sleep() *task.TaskSpec {
-	return spec("bench.nap", "core-sleep", &core.TypedInterface{
-		Inputs:  &core.VariableMap{Variables: []*core.VariableEntry{variable("length", core.SimpleType_DURATION)}},
-		Outputs: &core.VariableMap{},
-	})
+// Task is one of the tasks that the plane carries out itself.
+type Task int
+
+// The tasks.
+const (
+	Nap  Task = iota // core-sleep: ends after the duration that is its input
+	Echo             // gives its input back: the plane reads and writes a file for it
+)
+
+// spec is the specification as the SDK writes it: about 700 bytes, most of them the arguments of a container that is never
+// started.
+func (t Task) spec() *task.TaskSpec {
+	if t == Echo {
+		return spec("bench.echo", "echo", &core.TypedInterface{Inputs: variables(), Outputs: variables()})
+	}
+	return spec("bench.nap", "core-sleep", &core.TypedInterface{Inputs: variables(), Outputs: &core.VariableMap{}})
 }
 
-// Echo is the specification of a task that gives back its input.
-func Echo() *task.TaskSpec {
-	return spec("bench.echo", "echo", &core.TypedInterface{
-		Inputs:  &core.VariableMap{Variables: []*core.VariableEntry{variable("x", core.SimpleType_INTEGER)}},
-		Outputs: &core.VariableMap{Variables: []*core.VariableEntry{variable("x", core.SimpleType_INTEGER)}},
-	})
+func variables() *core.VariableMap {
+	duration := &core.LiteralType{Type: &core.LiteralType_Simple{Simple: core.SimpleType_DURATION}}
+	return &core.VariableMap{Variables: []*core.VariableEntry{{Key: input, Value: &core.Variable{Type: duration}}}}
 }
 
-func variable(name string, simple core.SimpleType) *core.VariableEntry {
-	return &core.VariableEntry{Key: name, Value: &core.Variable{Type: &core.LiteralType{Type: &core.LiteralType_Simple{Simple: simple}}}}
-}
+// input is the name of the one input.
+const input = "length"
 
 func spec(name, kind string, signature *core.TypedInterface) *task.TaskSpec {
 	return &task.TaskSpec{
@@ -57,15 +62,8 @@ func spec(name, kind string, signature *core.TypedInterface) *task.TaskSpec {
 	}
 }
 
-func sleepInputs(length time.Duration) *task.Inputs {
-	return inputs("length", &core.Primitive{Value: &core.Primitive_Duration{Duration: durationpb.New(length)}})
-}
-
-func echoInputs(x int64) *task.Inputs {
-	return inputs("x", &core.Primitive{Value: &core.Primitive_Integer{Integer: x}})
-}
-
-func inputs(name string, value *core.Primitive) *task.Inputs {
-	scalar := &core.Scalar{Value: &core.Scalar_Primitive{Primitive: value}}
-	return &task.Inputs{Literals: []*task.NamedLiteral{{Name: name, Value: &core.Literal{Value: &core.Literal_Scalar{Scalar: scalar}}}}}
+func inputs(length time.Duration) *task.Inputs {
+	primitive := &core.Primitive{Value: &core.Primitive_Duration{Duration: durationpb.New(length)}}
+	scalar := &core.Scalar{Value: &core.Scalar_Primitive{Primitive: primitive}}
+	return &task.Inputs{Literals: []*task.NamedLiteral{{Name: input, Value: &core.Literal{Value: &core.Literal_Scalar{Scalar: scalar}}}}}
 }
