@@ -40,17 +40,9 @@ func (s *Store) marker(p place, into any) bool {
 // builder that died has left is removed first. build makes the content and returns what describes it; when it fails
 // nothing is left.
 func (s *Store) provide(ctx context.Context, p place, what string, progress Progress, build func(root string, held *lock) (any, error)) error {
-	if s.finished(p) {
-		used, err := s.use(ctx, p)
-		if used || err != nil {
-			return err
-		}
-	}
-	held, err := acquire(ctx, s.lockOf(p), true, func() {
-		progress.say("Waiting: another process is building or using %s", what)
-	})
-	if err != nil {
-		return s.buildFault(err)
+	held, err := s.claim(ctx, p, func() { progress.say("Waiting: another process is building or using %s", what) })
+	if held == nil || err != nil {
+		return err
 	}
 	defer func() { _ = held.Close() }()
 	if s.finished(p) {
@@ -74,6 +66,31 @@ func (s *Store) provide(ctx context.Context, p place, what string, progress Prog
 		return s.buildFault(err)
 	}
 	return nil
+}
+
+// claim waits for the right to build the folder; nil when somebody else has finished it. It looks for that while it waits: once
+// the folder is finished it is in use, and its users do not let go of the lock for as long as their tasks run.
+func (s *Store) claim(ctx context.Context, p place, waiting func()) (*lock, error) {
+	for told := false; ; {
+		if s.finished(p) {
+			if used, err := s.use(ctx, p); used || err != nil {
+				return nil, err
+			}
+		}
+		held, err := tryAcquire(s.lockOf(p), true)
+		if held != nil || err != nil {
+			return held, s.buildFault(err)
+		}
+		if !told {
+			waiting()
+			told = true
+		}
+		select {
+		case <-ctx.Done():
+			return nil, s.buildFault(ctx.Err())
+		case <-time.After(lockPoll):
+		}
+	}
 }
 
 // finished says whether the folder is complete and its interpreter still there: one whose Python was removed from the

@@ -44,6 +44,51 @@ func TestPlanesBuildOnceTogether(t *testing.T) {
 	}
 }
 
+// Who waited for a builder has the environment when it is built, and need not wait until its first user lets it go.
+func TestWaitingBuilderMeetsAUser(t *testing.T) {
+	t.Parallel()
+	uv := newFakeUV(t)
+	store := open(t, images.Config{Cache: t.TempDir(), UV: uv.program})
+	if err := os.WriteFile(uv.hold, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	used := make(chan error, 1)
+	go func() {
+		env, err := store.Base(t.Context(), nil)
+		if err == nil {
+			var hold *images.Hold
+			if hold, err = store.Hold(t.Context(), env.Key); err == nil {
+				t.Cleanup(func() { _ = hold.Close() })
+			}
+		}
+		used <- err
+	}()
+	eventually(t, "the install begins", func() bool { return uv.calls(t, "waiting") == 1 })
+	var told transcript
+	waited := make(chan error, 1)
+	go func() {
+		_, err := store.Base(t.Context(), told.add)
+		waited <- err
+	}()
+	eventually(t, "the second waits", func() bool { return strings.Contains(told.text(), "Waiting") })
+	if err := os.WriteFile(uv.gate, []byte("go\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, done := range []chan error{used, waited} {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatal("somebody waits for the user of a finished environment")
+		}
+	}
+	if n := uv.calls(t, "venv"); n != 1 {
+		t.Errorf("built %d times, want once", n)
+	}
+}
+
 // A builder that is killed leaves uv running. Nobody may touch the folder until it is gone; then it is built anew.
 func TestKilledBuilder(t *testing.T) {
 	t.Parallel()
