@@ -4,7 +4,7 @@
 //	go run ./bench                      the cases of `make bench`
 //	go run ./bench -list                what there is
 //	go run ./bench fanout chain         some of them
-//	go run ./bench -long finished       the ones that take long, too
+//	go run ./bench -long finished       a million actions rather than a hundred thousand
 //
 // It judges nothing: a figure has a mark beside it, and a busy machine misses marks. docs/performance.md says how each
 // case works.
@@ -41,7 +41,6 @@ type bench struct {
 type suite struct {
 	name string
 	what string
-	long bool // only with -long
 	run  func(*bench, context.Context) error
 }
 
@@ -68,7 +67,7 @@ func run() error {
 	list := flag.Bool("list", false, "say what there is, and end")
 	out := flag.String("out", filepath.Join("bench", "out"), "`folder` of the files of figures")
 	flag.IntVar(&b.repeats, "repeats", 3, "how `often` each figure is measured; the long cases once")
-	flag.BoolVar(&b.long, "long", false, "the cases that take many minutes, too")
+	flag.BoolVar(&b.long, "long", false, "a million finished actions rather than a hundred thousand: many minutes")
 	flag.StringVar(&b.programs.Folder, "programs", "bin", "`folder` of the binaries")
 	flag.StringVar(&b.programs.Cache, "cache", "", "`folder` of Python environments (default the user's)")
 	flag.StringVar(&b.python, "python", os.Getenv("BIPLANE_PYTHON"), "`interpreter` with the stock SDK (default $BIPLANE_PYTHON, else .venv/bin/python)")
