@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"strings"
+
 	"biplane.dev/biplane/gen/flyteidl2/core"
 	"biplane.dev/biplane/gen/flyteidl2/task"
 )
@@ -38,10 +40,20 @@ func (g *Gateway) localiseScalar(scalar *core.Scalar) {
 	case *core.Scalar_Blob:
 		v.Blob.Uri = g.Local(v.Blob.GetUri())
 	case *core.Scalar_Schema:
-		v.Schema.Uri = g.Local(v.Schema.GetUri())
+		v.Schema.Uri = g.localFrame(v.Schema.GetUri())
 	case *core.Scalar_StructuredDataset:
-		v.StructuredDataset.Uri = g.Local(v.StructuredDataset.GetUri())
+		v.StructuredDataset.Uri = g.localFrame(v.StructuredDataset.GetUri())
 	case *core.Scalar_Union:
 		g.localiseLiteral(v.Union.GetValue())
+	}
+}
+
+// localFrame is the address of a frame: with a scheme, because the SDK takes a frame at a bare path for one that the client
+// has yet to upload.
+func (g *Gateway) localFrame(uri string) string {
+	if local := g.Local(uri); strings.HasPrefix(local, "/") {
+		return "local://" + local
+	} else {
+		return local
 	}
 }
