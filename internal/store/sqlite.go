@@ -50,7 +50,7 @@ func OpenSQLite(ctx context.Context, path string, parts ...Migrations) (DB, erro
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	if err := migrate(ctx, writer, parts); err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), writer.Close())
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, explain(err)), writer.Close())
 	}
 	db := &sqliteDB{writer: newConnection(writer), readers: make(chan *connection, max(4, runtime.NumCPU()))}
 	for range cap(db.readers) {
@@ -62,7 +62,7 @@ func OpenSQLite(ctx context.Context, path string, parts ...Migrations) (DB, erro
 	}
 	var seq int64
 	if err := writer.QueryRowContext(ctx, `SELECT seq FROM change_seq`).Scan(&seq); err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: read the change sequence: %w", path, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("open %s: read the change sequence: %w", path, explain(err)), db.Close())
 	}
 	db.seq.Store(seq)
 	return db, nil

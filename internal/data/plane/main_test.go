@@ -2,6 +2,7 @@ package plane_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -34,8 +35,7 @@ const patience = 60 * time.Second
 
 func TestMain(m *testing.M) {
 	if state := os.Getenv(planeEnv); state != "" {
-		fmt.Fprintln(os.Stderr, plane.Run(context.Background(), config(state, slog.Default()), func(address string) { fmt.Println(address) }))
-		os.Exit(1)
+		bePlane(state)
 	}
 	os.Exit(runTests(m))
 }
@@ -57,11 +57,31 @@ func runTests(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "build the runner: %v\n%s", err, output)
 		return 1
 	}
-	if err := os.Setenv(runnerEnv, program); err != nil {
+	if err := errors.Join(os.Setenv(runnerEnv, program), fakePython(dir)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
+}
+
+// fakePython makes the machine one whose Python environments are made at once and hold nothing: the tasks here are shell
+// scripts. It lies in PATH, where the plane looks for the real ones.
+func fakePython(dir string) error {
+	dir = filepath.Join(dir, "bin")
+	python := "#!/bin/sh\necho '{\"path\": \"" + dir + "/python3\", \"version\": \"3.12.0\", \"pip\": false}'\n"
+	uv := `#!/bin/sh
+[ "$1" = venv ] || exit 0
+for path; do :; done
+mkdir -p "$path/bin"
+printf '#!/bin/sh\n' > "$path/bin/python"
+chmod +x "$path/bin/python"
+`
+	return errors.Join(
+		os.Mkdir(dir, 0o700),
+		os.WriteFile(filepath.Join(dir, "python3"), []byte(python), 0o700),
+		os.WriteFile(filepath.Join(dir, "uv"), []byte(uv), 0o700),
+		os.Setenv("PATH", dir+":"+os.Getenv("PATH")),
+	)
 }
 
 // config is that of a plane of these tests, on a free port. Its images lie below the state folder too: what a test may not
@@ -122,14 +142,18 @@ func start(t *testing.T) *bench {
 	return startOn(t, filepath.Join(t.TempDir(), "state"))
 }
 
-func startOn(t *testing.T, state string) *bench {
+func startOn(t *testing.T, state string, change ...func(*plane.Config)) *bench {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	b := &bench{T: t, state: state, stop: cancel, ended: make(chan error, 1), stderr: &record{}}
 	ready := make(chan string, 1)
 	log := slog.New(slog.NewTextHandler(b.stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	settings := config(state, log)
+	for _, c := range change {
+		c(&settings)
+	}
 	go func() {
-		err := plane.Run(ctx, config(state, log), func(address string) { ready <- address })
+		err := plane.Run(ctx, settings, func(address string) { ready <- address })
 		b.ended <- err
 		close(b.ended)
 	}()
