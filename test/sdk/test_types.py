@@ -55,7 +55,7 @@ def test_files_and_folders(plane, tmp_path):
     given.write_text("changed after the upload")
     root = record.finish(run)
     assert root.phase == "SUCCEEDED", root.message
-    seen, from_client, file, copy, made = run.outputs()
+    seen, from_client, file, copy, made, _ = run.outputs()
     assert seen == {
         "file": "original", "downloaded": "original", "walk ä ö.txt": "original", "walk top.bin": str(1 << 20), "walk empty": "",
         "downloaded folder": "empty top.bin unter ordner/ä ö.txt", "files": "from the client original written in place ü",
@@ -69,10 +69,14 @@ def test_files_and_folders(plane, tmp_path):
     assert hashlib.sha256((back / "top.bin").read_bytes()).digest() == hashlib.sha256(bytes(range(256)) * 4096).digest()
     with made.open_sync("rb") as stream:
         assert stream.read() == "written in place ü".encode()
+    parcel = run.typed_outputs({"o5": typed.Parcel})["o5"]
+    with parcel.content.open_sync("rb") as stream:
+        assert (parcel.label, stream.read()) == ("back", b"original")
     # And gives them to the next run.
-    again = flyte.run(typed.read_sync, file=made, folder=copy)
+    again = flyte.run(typed.read_all, file=made, folder=copy, files=[file], named={}, parcel=parcel, maybe=made)
     assert record.finish(again).phase == "SUCCEEDED"
-    assert again.outputs()[0]["file"] == "written in place ü"
+    seen = again.outputs()[0]
+    assert (seen["file"], seen["files"], seen["parcel"]) == ("written in place ü", "original", "back original")
 
 
 def test_frames(plane):

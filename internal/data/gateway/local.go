@@ -43,6 +43,10 @@ func (g *Gateway) localiseScalar(scalar *core.Scalar) {
 		v.Schema.Uri = g.localFrame(v.Schema.GetUri())
 	case *core.Scalar_StructuredDataset:
 		v.StructuredDataset.Uri = g.localFrame(v.StructuredDataset.GetUri())
+	case *core.Scalar_Binary:
+		if v.Binary.GetTag() == "msgpack" {
+			v.Binary.Value = g.localiseMessagePack(v.Binary.GetValue())
+		}
 	case *core.Scalar_Union:
 		g.localiseLiteral(v.Union.GetValue())
 	}

@@ -198,11 +198,11 @@ async def write_new() -> File:
 
 
 @env.task
-async def files(given: File, folder: Dir) -> tuple[dict[str, str], dict[str, str], File, Dir, File]:
+async def files(given: File, folder: Dir) -> tuple[dict[str, str], dict[str, str], File, Dir, File, Parcel]:
     """What the client uploaded, what children made, in every container."""
     file, copy = await tamper("async")
     other, _ = await tamper("sync")
     made = await write_new()
     from_client = read_sync.aio(given, folder)
     seen = await read_all(file, copy, [given, other, made], {"x": made, "y": given}, Parcel("ü", made), None)
-    return seen, await from_client, file, copy, made
+    return seen, await from_client, file, copy, made, Parcel("back", other)
