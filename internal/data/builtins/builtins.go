@@ -46,6 +46,8 @@ type Runner struct {
 
 	mu      sync.Mutex
 	running map[names.Attempt]context.CancelFunc
+	closed  bool
+	tasks   sync.WaitGroup
 }
 
 // New makes a runner.
@@ -57,12 +59,23 @@ func New(config Config) *Runner {
 func (r *Runner) Start(e engine.RunBuiltin) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.running[e.ID] != nil {
+	if r.closed || r.running[e.ID] != nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.running[e.ID] = cancel
-	go r.run(ctx, e)
+	r.tasks.Go(func() { r.run(ctx, e) })
+}
+
+// Close ends what runs and waits for it. What it tells then is of no account: it is carried out again in the plane's next life.
+func (r *Runner) Close() {
+	r.mu.Lock()
+	r.closed = true
+	for _, cancel := range r.running {
+		cancel()
+	}
+	r.mu.Unlock()
+	r.tasks.Wait()
 }
 
 // Stop asks a running built-in to end; false when there is none of this name.

@@ -63,8 +63,10 @@ type Launcher struct {
 	runs   *recent.Cache[*runFacts]
 	specs  *recent.Cache[*taskFacts]
 
-	mu   sync.Mutex
-	jobs map[names.Attempt]*job
+	mu     sync.Mutex
+	jobs   map[names.Attempt]*job
+	closed bool
+	tasks  sync.WaitGroup // what is done beside
 }
 
 // job is an attempt between its start and the commit of its outcome. There is one for each living attempt, so the engine's limits
@@ -103,7 +105,34 @@ func (l *Launcher) Start(e engine.StartAttempt) {
 	ctx, cancel := context.WithCancel(context.Background())
 	j := &job{start: e, cancel: cancel}
 	l.jobs[e.ID] = j
-	go l.prepare(ctx, j)
+	l.goDo(func() { l.prepare(ctx, j) })
+}
+
+// goDo does f beside; after Close it does nothing. l.mu is held.
+func (l *Launcher) goDo(f func()) {
+	if !l.closed {
+		l.tasks.Go(f)
+	}
+}
+
+// Close ends what is being prepared, waits for all that the launcher does, and lets the environments go. Attempts that run are the
+// executor's. Nothing is told afterwards.
+func (l *Launcher) Close() {
+	l.mu.Lock()
+	l.closed = true
+	for _, j := range l.jobs {
+		j.cancel()
+	}
+	l.mu.Unlock()
+	l.tasks.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, j := range l.jobs {
+		if j.release != nil {
+			j.release()
+		}
+		delete(l.jobs, id)
+	}
 }
 
 // prepare does the slow part of a start. A stop before the executor has the attempt ends it here.
@@ -173,19 +202,17 @@ func (l *Launcher) afterHanding(j *job) {
 // Stop ends the attempt's processes.
 func (l *Launcher) Stop(e engine.StopAttempt) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	j := l.jobs[e.ID]
 	if j == nil {
-		l.mu.Unlock()
 		return
 	}
 	j.stop = true
-	handed := j.handed
-	l.mu.Unlock()
-	if !handed {
+	if !j.handed {
 		j.cancel()
 		return
 	}
-	go l.config.Executor.Stop(e.ID, causes[e.Cause])
+	l.goDo(func() { l.config.Executor.Stop(e.ID, causes[e.Cause]) })
 }
 
 var causes = map[engine.StopCause]string{
@@ -199,12 +226,12 @@ func (l *Launcher) Forget(e engine.ForgetAttempt) {
 	l.mu.Lock()
 	j := l.jobs[e.ID]
 	delete(l.jobs, e.ID)
+	if j == nil || j.handed {
+		l.goDo(func() { l.config.Executor.Forget(e.ID) })
+	}
 	l.mu.Unlock()
 	if j != nil && j.release != nil {
 		j.release()
-	}
-	if j == nil || j.handed {
-		go l.config.Executor.Forget(e.ID)
 	}
 }
 
@@ -230,12 +257,10 @@ func (l *Launcher) Started(id names.Attempt, at time.Time) {
 // Ended implements executor.Events.
 func (l *Launcher) Ended(exit executor.Exit) {
 	l.mu.Lock()
-	j := l.jobs[exit.ID]
-	l.mu.Unlock()
-	if j == nil {
-		return // swept: no action waits for it
+	defer l.mu.Unlock()
+	if j := l.jobs[exit.ID]; j != nil { // else swept: no action waits for it
+		l.goDo(func() { l.settle(exit.ID, l.outcome(context.Background(), j.start, exit)) })
 	}
-	go func() { l.settle(exit.ID, l.outcome(context.Background(), j.start, exit)) }()
 }
 
 func (l *Launcher) settle(id names.Attempt, outcome engine.Outcome) {

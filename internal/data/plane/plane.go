@@ -87,6 +87,9 @@ type Plane struct {
 	listener  net.Listener
 	server    *rpc.Server
 	metrics   *prometheus.Registry
+
+	background context.Context // ends when the plane stops
+	hooks      sync.WaitGroup  // webhooks under way
 }
 
 // Run opens the plane, calls ready when it accepts work, and serves until ctx is done.
@@ -276,8 +279,17 @@ func (p *Plane) deployBuilder(ctx context.Context) error {
 func (p *Plane) run(ctx context.Context, ready func(string)) error {
 	defer p.close()
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
+	p.background = background
 	var parts sync.WaitGroup
+	defer func() {
+		// The engine stops before the attempts: that they end now is no outcome of theirs.
+		stop()
+		parts.Wait()
+		p.hooks.Wait()
+		p.launcher.Close()
+		p.builtins.Close()
+		p.endAttempts(ctx)
+	}()
 	parts.Go(func() { p.shell.Run(background) })
 	if err := p.sweep(background); err != nil {
 		p.config.Log.Warn("attempts of an earlier life could not be swept", "error", err)
@@ -288,26 +300,27 @@ func (p *Plane) run(ctx context.Context, ready func(string)) error {
 		parts.Go(func() { p.runLink(background) })
 	}
 	address := p.listener.Addr().String()
-	if err := os.WriteFile(p.folder(AddressFile), []byte(address+"\n"), 0o600); err != nil {
-		return err
-	}
 	defer os.Remove(p.folder(AddressFile))
+	if err := os.WriteFile(p.folder(AddressFile), []byte(address+"\n"), 0o600); err != nil {
+		return fault.Wrap(err, fault.KindUnavailable, "the plane's address cannot be written: %v", err)
+	}
 	p.config.Log.Info("the data plane is ready", "gateway", address, "state", p.config.State)
 	if ready != nil {
 		ready(address)
 	}
-	err := p.server.Serve(ctx, p.listener)
-	// The engine stops before the attempts: that they end now is no outcome of theirs.
-	stop()
-	parts.Wait()
-	if p.config.EndAttempts {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.config.Grace+10*time.Second)
-		defer cancel()
-		if closeErr := p.executor.Close(closing, true); closeErr != nil {
-			p.config.Log.Error("some attempts could not be ended", "error", closeErr)
-		}
+	return p.server.Serve(ctx, p.listener)
+}
+
+// endAttempts ends what runs, if the plane is to take it along.
+func (p *Plane) endAttempts(ctx context.Context) {
+	if !p.config.EndAttempts {
+		return
 	}
-	return err
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.config.Grace+10*time.Second)
+	defer cancel()
+	if err := p.executor.Close(closing, true); err != nil {
+		p.config.Log.Error("some attempts could not be ended", "error", err)
+	}
 }
 
 // close lets go of what open took; it is safe after a part of it.

@@ -30,16 +30,18 @@ func (w world) Webhook(e engine.PostWebhook) {
 		return
 	}
 	hook := fillIn(condition.GetWebhook(), w.callbacks.URI(e.ID))
-	go func() {
+	w.hooks.Go(func() {
 		for try := range webhookTries {
-			err := post(hook)
-			if err == nil {
+			err := post(w.background, hook)
+			if err == nil || w.background.Err() != nil {
 				return
 			}
 			w.config.Log.Warn("the webhook of a condition could not be reached", "action", e.ID, "try", try+1, "error", err)
-			wait(context.Background(), time.Second<<try)
+			if try+1 < webhookTries {
+				wait(w.background, time.Second<<try)
+			}
 		}
-	}()
+	})
 }
 
 // fillIn puts the address that answers the condition where the payload wants it.
@@ -66,8 +68,8 @@ func fillIn(hook *workflow.ConditionWebhook, uri string) *workflow.ConditionWebh
 	return hook
 }
 
-func post(hook *workflow.ConditionWebhook) error {
-	ctx, cancel := context.WithTimeout(context.Background(), webhookTimeout)
+func post(ctx context.Context, hook *workflow.ConditionWebhook) error {
+	ctx, cancel := context.WithTimeout(ctx, webhookTimeout)
 	defer cancel()
 	payload := hook.GetPayload()
 	if payload == nil {
