@@ -128,7 +128,7 @@ func TestStartOnAFullDisk(t *testing.T) {
 	switch err := w.Start(t.Context(), command); {
 	case err == nil: // the folders fitted, what the runner needs did not
 		exit := w.awaitEnded()
-		if !strings.Contains(exit.StartError, "no space left") {
+		if exit.BadCommand || !strings.Contains(exit.StartError, "no space left") {
 			t.Fatalf("%+v", exit)
 		}
 		w.Forget(command.ID)

@@ -39,6 +39,7 @@ type Exit struct {
 	Stopped     bool   // Stop was asked before it ended
 	Lost        bool   // the executor lost it (machine restarted): how it ended is not known
 	StartError  string // why it could not be started at all (no such program, disk full); empty when it ran
+	BadCommand  bool   // StartError is about the command itself: it cannot be started, however often it is tried
 	Started     time.Time
 	Ended       time.Time
 	PeakMemory  int64         // bytes, the highest seen; 0 when not measured

@@ -102,7 +102,7 @@ func exitOf(id names.Attempt, record runner.Record) Exit {
 		ID: id, Code: record.Code, Signal: record.Signal, OutOfMemory: record.OutOfMemory, Stopped: record.Stopped,
 		// A task that was ended for want of a plane is the platform's loss, not its own failure.
 		Lost:       record.Lost || record.Orphaned,
-		StartError: record.StartError, Started: record.Started, Ended: record.Ended,
+		StartError: record.StartError, BadCommand: record.BadCommand, Started: record.Started, Ended: record.Ended,
 		PeakMemory: record.PeakMemory, CPU: record.CPU,
 	}
 }

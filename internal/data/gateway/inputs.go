@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -72,11 +74,11 @@ func (g *Gateway) storeInputsAt(base string, spec *task.TaskSpec, inputs *task.I
 	}
 	folder := filepath.Join(base, "inputs", contentName(raw))
 	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return nil, fault.Invalid("base_dir", "cannot be written: %v", err)
+		return nil, notWritten(base, err)
 	}
 	file, err := os.CreateTemp(folder, ".inputs-*")
 	if err != nil {
-		return nil, fault.Wrap(err, fault.KindUnavailable, "the inputs could not be written below %s: %v", base, err)
+		return nil, notWritten(base, err)
 	}
 	defer os.Remove(file.Name())
 	_, err = file.Write(raw)
@@ -87,9 +89,20 @@ func (g *Gateway) storeInputsAt(base string, spec *task.TaskSpec, inputs *task.I
 		err = os.Rename(file.Name(), filepath.Join(folder, "inputs.pb"))
 	}
 	if err != nil {
-		return nil, fault.Wrap(err, fault.KindUnavailable, "the inputs could not be written below %s: %v", base, err)
+		return nil, notWritten(base, err)
 	}
 	return g.offloaded(folder+"/inputs.pb", spec, inputs)
+}
+
+// notWritten tells a place that cannot be used from one whose disk is full or failing now.
+func notWritten(base string, err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fault.Wrap(err, fault.KindUnavailable, "the inputs could not be written below %s: its disk is full; make room there and try again", base)
+	case errors.Is(err, syscall.EIO):
+		return fault.Wrap(err, fault.KindUnavailable, "the inputs could not be written below %s: %v; try again", base, err)
+	}
+	return fault.Invalid("base_dir", "cannot be written: %v", err)
 }
 
 func (g *Gateway) marshalInputs(inputs *task.Inputs) ([]byte, error) {

@@ -30,6 +30,9 @@ func (l *Launcher) outcome(ctx context.Context, e engine.StartAttempt, exit exec
 	o := engine.Outcome{At: engine.At(exit.Ended), Usage: engine.Usage{PeakMemory: exit.PeakMemory, CPU: exit.CPU}}
 	folder := engine.OutputDir(e.OutputBase, e.ID.Action.Action, e.ID.Number)
 	switch {
+	case exit.BadCommand:
+		o.Error = &engine.Error{Code: "NotStarted", Message: "the task cannot be started: " + exit.StartError, Kind: engine.ErrorUser}
+		return o
 	case exit.StartError != "":
 		o.System = true
 		o.Error = &engine.Error{Code: "StartFailed", Message: "the attempt could not be started: " + exit.StartError, Kind: engine.ErrorSystem, Recoverable: true}

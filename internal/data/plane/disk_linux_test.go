@@ -129,6 +129,12 @@ func fullDisk(t *testing.T, dir string) {
 			})
 			return err
 		},
+		"inputs at a place": func() error {
+			_, err := b.data.UploadInputs(t.Context(), &dataproxy.UploadInputsRequest{
+				Id: &dataproxy.UploadInputsRequest_ProjectId{ProjectId: projectID()}, Inputs: echoInputs(strings.Repeat("y", 1<<20)), BaseDir: filepath.Join(dir, "place"),
+			})
+			return err
+		},
 		"run with inputs": func() error {
 			_, err := b.runs.CreateRun(t.Context(), createRequest("with-inputs", echoSpec(), echoInputs(strings.Repeat("z", 1<<20))))
 			return err

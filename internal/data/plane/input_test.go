@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -164,4 +165,21 @@ func TestPathsThatClimb(t *testing.T) {
 		}
 	}
 	b.unchanged(before, "a path that climbs")
+}
+
+// A thousand connections on which nothing comes, and some on which a header comes for ever, keep nobody from being served.
+func TestIdleConnections(t *testing.T) {
+	b := start(t)
+	address := strings.TrimPrefix(b.clients.base, "http://")
+	for i := range 1000 {
+		connection, err := net.Dial("tcp", address)
+		wantOK(t, "connect", err)
+		defer connection.Close()
+		if i%100 == 0 {
+			_, err := io.WriteString(connection, "POST "+create+" HTTP/1.1\r\nHost: plane\r\nX-Drip: ")
+			wantOK(t, "drip", err)
+		}
+	}
+	b.create(createRequest("served", sleepSpec(), sleepInputs(0)))
+	wantPhase(t, b.await("served", "a0"), common.ActionPhase_ACTION_PHASE_SUCCEEDED)
 }

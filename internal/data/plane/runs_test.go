@@ -3,6 +3,8 @@ package plane_test
 import (
 	"os"
 	"path/filepath"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,9 +48,49 @@ func TestCreateRunTwice(t *testing.T) {
 			t.Errorf("the %s of the run is %q now", what, got)
 		}
 	}
+	b.close()
+	b = startOn(t, b.state) // which has forgotten what it did not write down
+	if again, err = b.runs.CreateRun(t.Context(), request); err != nil || !proto.Equal(again.GetRun().GetAction().GetStatus(), first.GetStatus()) {
+		t.Errorf("after a restart the same request found the run as %v (%v)", again, err)
+	}
+	_, err = b.runs.CreateRun(t.Context(), createRequest("twice", echoSpec(), echoInputs("second")))
+	wantCode(t, err, connect.CodeAlreadyExists, `run "twice" exists already`)
 	if runs, err := b.runs.ListRuns(t.Context(), &workflow.ListRunsRequest{ScopeBy: &workflow.ListRunsRequest_ProjectId{ProjectId: projectID()}}); err != nil || len(runs.GetRuns()) != 1 {
 		t.Errorf("there are %d runs (%v)", len(runs.GetRuns()), err)
 	}
+}
+
+// Of requests for one name that arrive together, those with the content of the first are the same run, and the others are refused.
+func TestCreateRunAtOnce(t *testing.T) {
+	b := start(t)
+	const callers = 40
+	accepted := make(chan string, callers)
+	var all sync.WaitGroup
+	for i := range callers {
+		all.Go(func() {
+			value := strconv.Itoa(i % 4)
+			if _, err := b.runs.CreateRun(t.Context(), createRequest("one", echoSpec(), echoInputs(value))); err == nil {
+				accepted <- value
+			} else {
+				wantCode(t, err, connect.CodeAlreadyExists, `run "one" exists already`)
+			}
+		})
+	}
+	all.Wait()
+	close(accepted)
+	data, err := b.data.GetActionData(t.Context(), &dataproxy.GetActionDataRequest{ActionId: actionID("one", "a0")})
+	wantOK(t, "read the data of the run", err)
+	holds := data.GetInputs().GetLiterals()[0].GetValue().GetScalar().GetPrimitive().GetStringValue()
+	count := 0
+	for value := range accepted {
+		if count++; value != holds {
+			t.Errorf("%q was accepted, the run has %q", value, holds)
+		}
+	}
+	if count != callers/4 {
+		t.Errorf("%d requests of %d with the run's content were accepted", count, callers/4)
+	}
+	wantPhase(t, b.await("one", "a0"), common.ActionPhase_ACTION_PHASE_SUCCEEDED)
 }
 
 // A run that has ended stays as it ended, whatever is asked of it afterwards.

@@ -12,7 +12,7 @@ import (
 // maxForced bounds the actions that a recovered run is told to execute again.
 const maxForced = 10_000
 
-// CheckRun accepts the settings of a run as far as they name something: queues, places, runs and actions. Whether this plane
+// CheckRun accepts the settings of a run as far as they name something: queues, places, variables, runs and actions. Whether this plane
 // can write to the places is not looked at.
 func CheckRun(field string, spec *task.RunSpec) error {
 	if queue := spec.GetQueue(); queue != "" {
@@ -37,6 +37,9 @@ func CheckRun(field string, spec *task.RunSpec) error {
 		if _, err := names.NewRun(run.GetProject(), run.GetDomain(), run.GetName()); err != nil {
 			return fault.Invalid(field+"."+name, "%v", err)
 		}
+	}
+	if err := checkVariables(field+".envs", spec.GetEnvs().GetValues()); err != nil {
+		return err
 	}
 	forced := spec.GetRecover().GetForceRerunActions()
 	if len(forced) > maxForced {

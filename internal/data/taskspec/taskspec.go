@@ -64,7 +64,7 @@ func Check(field string, spec *task.TaskSpec) error {
 	}
 	switch template.GetType() {
 	case "python", "actor", "python-task", "sandboxed-python":
-		return nil
+		return checkProcess(field+".task_template.container", template.GetContainer())
 	}
 	return fault.Invalid(field+".task_template.type", "task %q has type %q, which needs a plug-in that this data plane does not have", template.GetId().GetName(), template.GetType())
 }

@@ -40,7 +40,7 @@ func testEnds(t *testing.T, subject Subject) {
 			command := shell("")
 			command.Args = []string{program, "x"}
 			exit := b.run(command)
-			if exit.Code != -1 || !strings.Contains(exit.StartError, "no-such-program") && !strings.Contains(exit.StartError, program) {
+			if exit.Code != -1 || !exit.BadCommand || !strings.Contains(exit.StartError, "no-such-program") && !strings.Contains(exit.StartError, program) {
 				t.Fatalf("%s: %+v", program, exit)
 			}
 			if got := b.text(command.ID, logs.System); !strings.Contains(got, program) {
@@ -55,12 +55,12 @@ func testEnds(t *testing.T, subject Subject) {
 		b := setUp(t, subject)
 		command := shell("")
 		command.Args = []string{"/dev/null"}
-		if exit := b.run(command); !strings.Contains(exit.StartError, "permission") {
+		if exit := b.run(command); !exit.BadCommand || !strings.Contains(exit.StartError, "permission") {
 			t.Fatalf("%+v", exit)
 		}
 		command = shell("")
 		command.Args = append(command.Args, strings.Repeat("x", 16<<20))
-		if exit := b.run(command); !strings.Contains(exit.StartError, "larger than the system allows") {
+		if exit := b.run(command); !exit.BadCommand || !strings.Contains(exit.StartError, "larger than the system allows") {
 			t.Fatalf("%+v", exit)
 		}
 	})

@@ -78,6 +78,7 @@ func (a *attempt) notStarted(err error) Record {
 	record := Record{Code: -1, Ended: time.Now().UTC(), Stopped: errors.Is(err, errStopped)}
 	if !record.Stopped {
 		record.StartError = err.Error()
+		record.BadCommand = errors.As(err, new(badCommand))
 	}
 	a.log.System("the task was not started: %s", err)
 	if a.group != nil {

@@ -65,6 +65,7 @@ type Record struct {
 	Orphaned    bool          `json:"orphaned,omitempty"` // ended because no plane was alive
 	Lost        bool          `json:"lost,omitempty"`     // written by the plane in place of a runner that vanished
 	StartError  string        `json:"startError,omitempty"`
+	BadCommand  bool          `json:"badCommand,omitempty"` // what StartError says is wrong with the command itself
 	Started     time.Time     `json:"started,omitzero"`
 	Ended       time.Time     `json:"ended"`
 	PeakMemory  int64         `json:"peakMemory,omitempty"`

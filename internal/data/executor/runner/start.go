@@ -100,14 +100,19 @@ func plain(err error) error {
 	return err
 }
 
+// badCommand is an error of the command itself: trying again would not help.
+type badCommand struct{ error }
+
 func startError(program string, err error) error {
 	switch {
 	case errors.Is(err, syscall.E2BIG):
-		return errors.New("its arguments and environment are larger than the system allows")
+		return badCommand{errors.New("its arguments and environment are larger than the system allows")}
 	case errors.Is(err, syscall.EINVAL):
-		return errors.New("its arguments or environment hold a NUL character")
+		return badCommand{errors.New("its arguments or environment hold a NUL character")}
 	case errors.Is(err, syscall.ENOENT):
-		return fmt.Errorf("start %q: the program, or the interpreter that its first line names, does not exist", program)
+		return badCommand{fmt.Errorf("start %q: the program, or the interpreter that its first line names, does not exist", program)}
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.ENOEXEC), errors.Is(err, syscall.ENOTDIR):
+		return badCommand{fmt.Errorf("start %q: %w", program, err)}
 	}
 	return fmt.Errorf("start %q: %w", program, err)
 }
@@ -119,7 +124,7 @@ func lookUp(program string, env []string) (string, error) {
 		return program, nil
 	}
 	if program == "" {
-		return "", errors.New("the name of the program is empty")
+		return "", badCommand{errors.New("the name of the program is empty")}
 	}
 	path := ""
 	for _, variable := range env {
@@ -145,9 +150,9 @@ func lookUp(program string, env []string) (string, error) {
 		denied = true
 	}
 	if denied {
-		return "", fmt.Errorf("the program %q in PATH is not executable", program)
+		return "", badCommand{fmt.Errorf("the program %q in PATH is not executable", program)}
 	}
-	return "", fmt.Errorf("there is no program %q in PATH (%s)", program, path)
+	return "", badCommand{fmt.Errorf("there is no program %q in PATH (%s)", program, path)}
 }
 
 // output is the task's standard output and error.
