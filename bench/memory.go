@@ -112,6 +112,11 @@ func (b *bench) finished(ctx context.Context) error {
 		if last.live > 0 {
 			t.add(c, "finished/live-growth", (last.live-first.live)/n, "B/action", report.Lower, 0, "heap that is in use after a collection")
 		}
+		kept, err := plane.Kept()
+		if err != nil {
+			return err
+		}
+		t.add(c, "finished/disk", float64(kept)/float64(total), "B/action", report.Lower, 0, "size of the plane's folder, the log of 16 MiB included")
 		t.add(c, "finished/rate", float64(total)/c.elapsed.Seconds(), "actions/s", report.Higher, 0, "over all, pauses for reading included")
 		t.costs(c, "finished", total)
 		return nil

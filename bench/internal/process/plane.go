@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -143,6 +144,21 @@ func (p *Plane) Log() string {
 	}
 	const most = 2000
 	return string(raw[max(0, len(raw)-most):])
+}
+
+// Kept is the size of all files below the plane's folder, in bytes.
+func (p *Plane) Kept() (total int64, err error) {
+	err = filepath.WalkDir(p.State, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		info, err := entry.Info()
+		if err == nil {
+			total += info.Size()
+		}
+		return err
+	})
+	return total, err
 }
 
 // Stop ends the plane and removes its folder.
