@@ -4,13 +4,13 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -29,6 +29,10 @@ import (
 func bePlane(state string) {
 	settings := config(state, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	settings.EndAttempts = false
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the test's process is gone
+		os.Exit(1)
+	}()
 	err := plane.Run(context.Background(), settings, func(address string) { fmt.Println(address) })
 	fmt.Fprintln(os.Stderr, "the plane ended:", err)
 	os.Exit(1)
@@ -45,8 +49,9 @@ func startVictim(t *testing.T, state string) *victim {
 	v := &victim{process: exec.Command(os.Args[0])}
 	v.process.Env = append(os.Environ(), planeEnv+"="+state)
 	v.process.Stderr = t.Output()
-	v.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := v.process.StdoutPipe()
+	wantOK(t, "start a plane", err)
+	_, err = v.process.StdinPipe() // which ends with this process
 	wantOK(t, "start a plane", err)
 	wantOK(t, "start a plane", v.process.Start())
 	t.Cleanup(v.kill)
