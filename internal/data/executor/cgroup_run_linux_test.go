@@ -58,7 +58,10 @@ func TestAttemptsInControlGroups(t *testing.T) {
 	// A child that left session, group and folder is found by the control group even when the runner was killed.
 	command = w.command("lost", `(cd /; setsid sleep `+mark+` < /dev/null > /dev/null 2>&1 &); sleep 0.2; touch ready; sleep `+mark)
 	w.begin(command)
-	w.until("the child is detached", func() bool { _, err := os.Stat(filepath.Join(w.folder(command.ID), runner.WorkDir, "ready")); return err == nil })
+	w.until("the child is detached", func() bool {
+		_, err := os.Stat(filepath.Join(w.folder(command.ID), runner.WorkDir, "ready"))
+		return err == nil
+	})
 	task, err := runner.ReadTask(w.folder(command.ID))
 	if err != nil || task.Cgroup == "" {
 		t.Fatalf("%+v, %v", task, err)

@@ -191,7 +191,10 @@ func TestAKilledRunnerTakesItsTaskAlong(t *testing.T) {
 			command := w.command("killed", `sleep `+mark+` & (cd /; sleep `+mark+` > /dev/null 2>&1 < /dev/null &) ; setsid sleep `+mark+` & touch ready; sleep `+mark)
 			command.Files = []executor.File{{Path: "token", Content: []byte("x")}}
 			w.begin(command)
-			w.until("all its processes are there", func() bool { _, err := os.Stat(filepath.Join(w.folder(command.ID), runner.WorkDir, "ready")); return err == nil })
+			w.until("all its processes are there", func() bool {
+				_, err := os.Stat(filepath.Join(w.folder(command.ID), runner.WorkDir, "ready"))
+				return err == nil
+			})
 			pid := w.runnerOf(command.ID)
 			if restart {
 				if err := w.Close(t.Context(), false); err != nil {
