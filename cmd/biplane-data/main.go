@@ -27,7 +27,6 @@ type options struct {
 	Listen       string        `default:"127.0.0.1:0" placeholder:"ADDR" help:"Where clients and tasks connect; plain HTTP, so loopback only. Default: a free port."`
 	Control      string        `placeholder:"ADDR" help:"Link of the control plane: host:port, or the absolute path of a file that holds it."`
 	TLS          string        `name:"tls" type:"path" placeholder:"DIR" help:"Folder with ca.crt, tls.crt and tls.key for the link."`
-	Name         string        `default:"local" help:"Name of this plane."`
 	CPU          float64       `placeholder:"CORES" help:"Cores that tasks may take together. Default: all."`
 	Memory       int64         `placeholder:"MIB" help:"MiB of memory that tasks may take together. Default: the machine's."`
 	MaxProcesses int           `default:"512" help:"Living task processes, those that wait for children included."`
@@ -78,7 +77,7 @@ func run(o options) error {
 	}
 	return plane.Run(ctx, plane.Config{
 		State: o.State, Cache: o.Cache, Python: o.Python, Runner: filepath.Join(filepath.Dir(self), "biplane-runner"), Listen: o.Listen,
-		Control: o.Control, TLS: o.TLS, Name: o.Name,
+		Control: o.Control, TLS: o.TLS,
 		Engine: engine.Config{
 			CPUMillis: cpu, Memory: memory, DefaultCPUMillis: 1000, DefaultMemory: 256 << 20,
 			MaxProcesses: o.MaxProcesses, MaxActions: o.MaxActions, SystemRetries: 3,

@@ -110,7 +110,7 @@ func startPlane(t *testing.T) (endpoint string) {
 	ready, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
 		ended <- plane.Run(ctx, plane.Config{
-			State: filepath.Join(folder, "state"), Cache: filepath.Join(folder, "cache"), Runner: runner, Listen: "127.0.0.1:0", Name: "probe",
+			State: filepath.Join(folder, "state"), Cache: filepath.Join(folder, "cache"), Runner: runner, Listen: "127.0.0.1:0",
 			Engine: engine.Config{CPUMillis: 1000, Memory: 1 << 30, MaxActions: 1000}, Grace: time.Second, EndAttempts: true,
 			Log: slog.New(slog.DiscardHandler),
 		}, func(address string) { ready <- address })

@@ -86,9 +86,6 @@ func New(config Config) *Launcher {
 	return &Launcher{config: config, runs: recent.New[*runFacts](256), specs: recent.New[*taskFacts](256), jobs: map[names.Attempt]*job{}}
 }
 
-// SetExecutor gives the launcher the executor that reports to it.
-func (l *Launcher) SetExecutor(e executor.Executor) { l.config.Executor = e }
-
 // Start makes the attempt run; see engine.StartAttempt. Repeating it tells again what is known.
 func (l *Launcher) Start(e engine.StartAttempt) {
 	l.mu.Lock()

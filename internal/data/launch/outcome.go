@@ -3,7 +3,6 @@ package launch
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -146,22 +145,4 @@ func (l *Launcher) outputsComplete(ctx context.Context, folder string, template 
 		return false, nil // written half when the process was killed
 	}
 	return len(outputs.GetLiterals()) >= len(template.GetInterface().GetOutputs().GetVariables()), nil
-}
-
-// isOutside says that a URI is a plain path, which a run may have chosen as its base outside the bucket.
-func isOutside(uri string) bool { return strings.HasPrefix(uri, "/") }
-
-func readOutside(uri string, limit int64) ([]byte, error) {
-	info, err := os.Stat(uri)
-	switch {
-	case os.IsNotExist(err):
-		return nil, fault.NotFound("file", uri)
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, fault.Invalid("uri", "%s is not a file", uri)
-	case limit >= 0 && info.Size() > limit:
-		return nil, fault.New(fault.KindTooLarge, "%s holds %d bytes, more than the %d that are read", uri, info.Size(), limit)
-	}
-	return os.ReadFile(uri)
 }

@@ -3,6 +3,8 @@ package launch
 import (
 	"context"
 	"io"
+	"os"
+	"strings"
 
 	"biplane.dev/biplane/internal/data/objects"
 	"biplane.dev/biplane/internal/fault"
@@ -27,4 +29,22 @@ func Read(ctx context.Context, bucket objects.Bucket, uri string, limit int64) (
 		return nil, fault.New(fault.KindTooLarge, "%s holds %d bytes, more than the %d that are read", uri, info.Size, limit)
 	}
 	return io.ReadAll(content)
+}
+
+// isOutside says that a URI is a plain path, which a run may have chosen as its base outside the bucket.
+func isOutside(uri string) bool { return strings.HasPrefix(uri, "/") }
+
+func readOutside(uri string, limit int64) ([]byte, error) {
+	info, err := os.Stat(uri)
+	switch {
+	case os.IsNotExist(err):
+		return nil, fault.NotFound("file", uri)
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fault.Invalid("uri", "%s is not a file", uri)
+	case limit >= 0 && info.Size() > limit:
+		return nil, fault.New(fault.KindTooLarge, "%s holds %d bytes, more than the %d that are read", uri, info.Size(), limit)
+	}
+	return os.ReadFile(uri)
 }

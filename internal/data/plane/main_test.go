@@ -88,7 +88,7 @@ chmod +x "$path/bin/python"
 // touch is then in one place.
 func config(state string, log *slog.Logger) plane.Config {
 	return plane.Config{
-		State: state, Cache: filepath.Join(state, "cache"), Runner: os.Getenv(runnerEnv), Listen: "127.0.0.1:0", Name: "test",
+		State: state, Cache: filepath.Join(state, "cache"), Runner: os.Getenv(runnerEnv), Listen: "127.0.0.1:0",
 		Engine: engine.Config{
 			CPUMillis: 2000, Memory: 1 << 30, DefaultCPUMillis: 1000, DefaultMemory: 64 << 20, MaxProcesses: 16, MaxActions: 100_000, SystemRetries: 3,
 		},

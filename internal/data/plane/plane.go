@@ -52,7 +52,6 @@ type Config struct {
 	// plane's certificate. Both empty: no control plane.
 	Control string
 	TLS     string
-	Name    string // of this plane
 
 	Engine      engine.Config
 	MaxQPS      int
