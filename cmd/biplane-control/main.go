@@ -3,17 +3,15 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/alecthomas/kong"
 
 	"biplane.dev/biplane/internal/control/plane"
+	"biplane.dev/biplane/internal/tether"
 )
 
 type options struct {
@@ -35,14 +33,12 @@ func main() {
 }
 
 func run(o options) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	var lifeline io.Reader
 	if o.Lifeline {
-		go func() {
-			_, _ = io.Copy(io.Discard, os.Stdin)
-			stop()
-		}()
+		lifeline = os.Stdin
 	}
+	ctx, release := tether.Stopped(lifeline)
+	defer release()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.LogLevel}))
 	return plane.Run(ctx, plane.Config{State: o.State, TLS: o.TLS, LinkListen: o.LinkListen, AdminListen: o.AdminListen, Log: log})
 }

@@ -2,15 +2,12 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
-	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -18,6 +15,7 @@ import (
 	"biplane.dev/biplane/internal/data/engine"
 	"biplane.dev/biplane/internal/data/logs"
 	"biplane.dev/biplane/internal/data/plane"
+	"biplane.dev/biplane/internal/tether"
 )
 
 type options struct {
@@ -50,14 +48,12 @@ func main() {
 }
 
 func run(o options) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	var lifeline io.Reader
 	if o.Lifeline {
-		go func() {
-			_, _ = io.Copy(io.Discard, os.Stdin)
-			stop()
-		}()
+		lifeline = os.Stdin
 	}
+	ctx, release := tether.Stopped(lifeline)
+	defer release()
 	if err := plane.CheckLoopback(o.Listen); err != nil {
 		return err
 	}

@@ -14,16 +14,6 @@ import (
 	"biplane.dev/biplane/internal/tether"
 )
 
-func TestMain(m *testing.M) {
-	if len(os.Args) == 2 && os.Args[1] == "hold" {
-		child := exec.Command("sh", "-c", "echo $$; exec sleep 600")
-		child.Stdout = os.Stdout
-		_ = tether.Run(child)
-		return
-	}
-	os.Exit(m.Run())
-}
-
 func TestChildDiesWithAKilledParent(t *testing.T) {
 	t.Parallel()
 	parent := exec.Command(os.Args[0], "hold")
