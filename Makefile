@@ -23,7 +23,7 @@ UNIT = $$($(GO) list ./... | grep -v -e '/gen/' -e '/biplane/test/' -e '/biplane
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build venv ## Run two planes on this machine and a first program through them
@@ -70,6 +70,10 @@ check: lint unit ## What must hold before a commit: lint and unit, in under two 
 test: check build cross venv ## Everything: check, all Go tests, the protocol, and the stock SDK against the binaries
 	$(GO) test ./...
 	@if [ -d test/sdk ]; then $(BIPLANE_PYTHON) -m pytest test/sdk $(PYTEST_ARGS); fi
+
+.PHONY: test-boundary
+test-boundary: build venv ## Show that nothing readable gets into the control plane (a part of test)
+	$(BIPLANE_PYTHON) -m pytest test/sdk/test_boundary.py -q
 
 .PHONY: race
 race: ## Run the Go tests with the race detector (needs a C compiler)

@@ -27,6 +27,9 @@ type cli struct {
 	Abort  abortCommand  `cmd:"" help:"Abort a run."`
 	Planes planesCommand `cmd:"" help:"List the data planes and how they are."`
 	Why    whyCommand    `cmd:"" help:"Say why a run, or one action of it, does not get on."`
+	Doctor struct {
+		Boundary boundaryCommand `cmd:"" help:"Show that nothing readable has got into the control plane."`
+	} `cmd:"" help:"Look whether an installation is as it should be."`
 }
 
 func main() {
