@@ -207,7 +207,7 @@ func conditionAction(spec *engine.ActionSpec, c *workflow.ConditionAction) error
 	return nil
 }
 
-// heartbeat is how often a silent stream is checked for a client that has gone.
+// pageOfUpdates is how many changes are read at once.
 const pageOfUpdates = 500
 
 // WatchForUpdates sends the state of every child of an action, then a sentinel, then each change. A client that reads slowly
@@ -221,25 +221,24 @@ func (s Actions) WatchForUpdates(ctx context.Context, request *actions.WatchForU
 	if err != nil {
 		return err
 	}
-	changed, leave := s.Journal.Watch(journal.Topic{Run: run.ID, Parent: parent.Action})
-	defer leave()
-	seq, live := int64(0), false
+	follower := s.Journal.Follow(run.ID, parent.Action)
+	defer follower.Leave()
+	live := false
 	send := func() error {
 		for {
-			rows, err := s.Journal.Children(ctx, run.ID, parent.Action, seq, pageOfUpdates)
+			children, err := follower.Next(ctx, pageOfUpdates)
 			if err != nil {
 				return err
 			}
-			for _, row := range rows {
-				seq = row.Seq
-				if live && !telling(row.Phase) {
+			for i := range children {
+				if live && !telling(children[i].Phase) {
 					continue
 				}
-				if err := stream.Send(&actions.WatchForUpdatesResponse{Message: &actions.WatchForUpdatesResponse_ActionUpdate{ActionUpdate: update(parent.Run, row)}}); err != nil {
+				if err := stream.Send(&actions.WatchForUpdatesResponse{Message: &actions.WatchForUpdatesResponse_ActionUpdate{ActionUpdate: update(parent.Run, &children[i])}}); err != nil {
 					return err
 				}
 			}
-			if len(rows) < pageOfUpdates {
+			if len(children) < pageOfUpdates {
 				return nil
 			}
 		}
@@ -254,7 +253,7 @@ func (s Actions) WatchForUpdates(ctx context.Context, request *actions.WatchForU
 	live = true
 	for {
 		select {
-		case <-changed:
+		case <-follower.Changed():
 			if err := send(); err != nil {
 				return err
 			}
@@ -272,26 +271,26 @@ func telling(p engine.Phase) bool {
 
 // update is what a parent must know of a child. Output and error come with every message, because the SDK overwrites what
 // it has with what it gets.
-func update(run names.Run, row *journal.Row) *workflow.ActionUpdate {
-	u := &workflow.ActionUpdate{ActionId: protoAction(run, row.Name), Phase: common.ActionPhase(row.Phase), OutputUri: row.OutputURI}
-	if u.OutputUri == "" && row.Kind == engine.KindTask {
-		u.OutputUri = engine.OutputDir(row.OutputBase, row.Name, row.Attempt)
+func update(run names.Run, child *journal.Child) *workflow.ActionUpdate {
+	u := &workflow.ActionUpdate{ActionId: protoAction(run, child.Name), Phase: common.ActionPhase(child.Phase), OutputUri: child.OutputURI}
+	if u.OutputUri == "" && child.Kind == engine.KindTask {
+		u.OutputUri = engine.OutputDir(child.OutputBase, child.Name, child.Attempt)
 	}
-	if row.Phase.Terminal() && !row.Phase.Good() {
-		u.Error = executionError(row)
+	if child.Phase.Terminal() && !child.Phase.Good() {
+		u.Error = executionError(&child.Error)
 	}
-	if len(row.Value) > 0 {
+	if len(child.Value) > 0 {
 		value := &core.Literal{}
-		if proto.Unmarshal(row.Value, value) == nil {
+		if proto.Unmarshal(child.Value, value) == nil {
 			u.Value = value
 		}
 	}
 	return u
 }
 
-func executionError(row *journal.Row) *core.ExecutionError {
-	e := &core.ExecutionError{Code: row.Error.Code, Message: row.Error.Message, Kind: core.ExecutionError_ErrorKind(row.Error.Kind)}
-	if row.Error.Recoverable {
+func executionError(failure *engine.Error) *core.ExecutionError {
+	e := &core.ExecutionError{Code: failure.Code, Message: failure.Message, Kind: core.ExecutionError_ErrorKind(failure.Kind)}
+	if failure.Recoverable {
 		e.Recoverability = core.ContainerError_RECOVERABLE
 	}
 	return e

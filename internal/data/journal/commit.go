@@ -41,6 +41,7 @@ type Specs map[string][]byte
 // Commit writes all that a batch of steps changed in one transaction and then wakes the watchers.
 func (j *Journal) Commit(ctx context.Context, out *engine.Output, specs Specs) error {
 	topics := map[Topic]struct{}{{}: {}}
+	var written []change
 	err := j.db.Write(ctx, func(tx store.WriteTx) error {
 		for digest, spec := range specs {
 			if _, err := tx.Exec(`INSERT INTO action_specs (digest, spec) VALUES (?, ?) ON CONFLICT DO NOTHING`, digest, spec); err != nil {
@@ -59,10 +60,13 @@ func (j *Journal) Commit(ctx context.Context, out *engine.Output, specs Specs) e
 			}
 		}
 		for _, a := range out.Actions {
-			if err := writeAction(tx, a); err != nil {
+			seq, err := writeAction(tx, a)
+			if err != nil {
 				return err
 			}
-			topics[Topic{Run: a.Run.ID, Parent: a.ParentName}] = struct{}{}
+			parent := Topic{Run: a.Run.ID, Parent: a.ParentName}
+			written = append(written, change{parent, seq, a})
+			topics[parent] = struct{}{}
 			topics[Topic{Run: a.Run.ID, Action: a.Name}] = struct{}{}
 		}
 		for _, past := range out.Attempts {
@@ -76,19 +80,20 @@ func (j *Journal) Commit(ctx context.Context, out *engine.Output, specs Specs) e
 			}
 		}
 		for _, touched := range out.Touched {
-			var parent string
-			err := tx.QueryRow(`UPDATE actions SET seq = ? WHERE run_id = ? AND name = ? RETURNING parent`, tx.NextSeq(), touched.RunID, touched.Action).Scan(&parent)
+			parent, seq := Topic{Run: touched.RunID}, tx.NextSeq()
+			err := tx.QueryRow(`UPDATE actions SET seq = ? WHERE run_id = ? AND name = ? RETURNING parent`, seq, touched.RunID, touched.Action).Scan(&parent.Parent)
 			if err != nil {
 				return err
 			}
-			topics[Topic{Run: touched.RunID, Parent: parent}] = struct{}{}
+			written = append(written, change{topic: parent, seq: seq})
+			topics[parent] = struct{}{}
 		}
 		return closeRuns(tx, out)
 	})
 	if err != nil {
 		return err
 	}
-	j.hub.publish(topics)
+	j.hub.publish(topics, written)
 	return nil
 }
 
@@ -118,7 +123,8 @@ func insertRun(tx store.WriteTx, run *engine.Run, row *RunRow) error {
 	return nil
 }
 
-func writeAction(tx store.WriteTx, a *engine.Action) error {
+// writeAction returns the number of the change.
+func writeAction(tx store.WriteTx, a *engine.Action) (seq int64, err error) {
 	failure := a.Error
 	if failure == nil {
 		failure = &engine.Error{}
@@ -128,7 +134,7 @@ func writeAction(tx store.WriteTx, a *engine.Action) error {
 		from = &engine.Pointer{}
 	}
 	updated := max(a.Created, a.Queued, a.Initialized, a.Started, a.Ended)
-	var err error
+	seq = tx.NextSeq()
 	if a.Fresh() {
 		digest, task := "", ""
 		if a.Task != nil {
@@ -142,7 +148,7 @@ func writeAction(tx store.WriteTx, a *engine.Action) error {
 			a.Run.ID, a.Name, a.ParentName, a.Kind, a.Group, digest, task, a.InputURI, a.OutputBase, a.CacheKey, a.Queue, a.Sleep.Microseconds(),
 			a.Timeout.Microseconds(), a.Detail, a.Created, a.Phase, a.Wait, a.Attempt, a.CacheStatus, a.Queued, a.Initialized, a.Started, a.Ended, updated,
 			a.RetryAt, a.UserFailures, a.SystemFailures, a.OutputURI, a.Value, failure.Code, failure.Message, failure.Kind, failure.Recoverable,
-			from.Run, from.Action, from.Attempt, a.AbortReason, a.AbortedBy, a.Stop, a.Usage.PeakMemory, a.Usage.CPU.Microseconds(), tx.NextSeq())
+			from.Run, from.Action, from.Attempt, a.AbortReason, a.AbortedBy, a.Stop, a.Usage.PeakMemory, a.Usage.CPU.Microseconds(), seq)
 	} else {
 		_, err = tx.Exec(`UPDATE actions SET phase = ?, wait = ?, attempt = ?, cache_status = ?, queued_at = ?, initialized_at = ?, started_at = ?,
 			ended_at = ?, updated_at = ?, retry_at = ?, user_failures = ?, system_failures = ?, output_uri = ?, value = ?, error_code = ?, error_message = ?,
@@ -150,14 +156,14 @@ func writeAction(tx store.WriteTx, a *engine.Action) error {
 			peak_memory = ?, cpu_us = ?, seq = ? WHERE run_id = ? AND name = ?`,
 			a.Phase, a.Wait, a.Attempt, a.CacheStatus, a.Queued, a.Initialized, a.Started, a.Ended, updated, a.RetryAt, a.UserFailures, a.SystemFailures,
 			a.OutputURI, a.Value, failure.Code, failure.Message, failure.Kind, failure.Recoverable, from.Run, from.Action, from.Attempt,
-			a.AbortReason, a.AbortedBy, a.Stop, a.Usage.PeakMemory, a.Usage.CPU.Microseconds(), tx.NextSeq(), a.Run.ID, a.Name)
+			a.AbortReason, a.AbortedBy, a.Stop, a.Usage.PeakMemory, a.Usage.CPU.Microseconds(), seq, a.Run.ID, a.Name)
 	}
 	if err != nil || a.ParentName != "" {
-		return err
+		return seq, err
 	}
 	_, err = tx.Exec(`UPDATE runs SET phase = ?, attempt = ?, started_at = ?, ended_at = ?, updated_at = ?, seq = ? WHERE id = ?`,
 		a.Phase, a.Attempt, a.Started, a.Ended, updated, tx.NextSeq(), a.Run.ID)
-	return err
+	return seq, err
 }
 
 func insertAttempt(tx store.WriteTx, p engine.PastAttempt) error {

@@ -28,7 +28,11 @@ func Read(ctx context.Context, bucket objects.Bucket, uri string, limit int64) (
 	if limit >= 0 && info.Size > limit {
 		return nil, fault.New(fault.KindTooLarge, "%s holds %d bytes, more than the %d that are read", uri, info.Size, limit)
 	}
-	return io.ReadAll(content)
+	raw := make([]byte, info.Size)
+	if _, err := io.ReadFull(content, raw); err != nil {
+		return nil, fault.New(fault.KindUnavailable, "%s was cut short while it was read; try again", uri)
+	}
+	return raw, nil
 }
 
 // isOutside says that a URI is a plain path, which a run may have chosen as its base outside the bucket.

@@ -135,14 +135,22 @@ func (s *Shell) Run(ctx context.Context) {
 	defer workers.Wait()
 	s.lookups.run(ctx, &workers)
 	s.settle(ctx, nil) // what Restore asked for
+	busy := false
 	for {
 		batch := s.inbox.take(ctx, s.wait())
 		if ctx.Err() != nil {
 			return
 		}
+		if busy { // those who were answered together ask again together
+			batch = s.inbox.gather(batch, gatherFor)
+		}
+		busy = len(batch) > 1
 		s.turn(ctx, batch)
 	}
 }
+
+// gatherFor bounds what a busy loop waits for others to ask, too. It seldom waits as long: only while somebody does.
+const gatherFor = 2 * time.Millisecond
 
 // wait is how long the loop may sleep; negative when nothing waits for time.
 func (s *Shell) wait() time.Duration {
