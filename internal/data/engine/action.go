@@ -175,6 +175,7 @@ type Action struct {
 	timerAt      Time
 	timerIndex   int          // in State.timers; -1 when not there
 	replay       []ActionSpec // see ActionSpec.Replay
+	doomed       bool         // in State.doomed
 	fresh        bool         // has no row yet
 	dirty        bool
 }

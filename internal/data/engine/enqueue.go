@@ -77,7 +77,7 @@ func (s *State) enqueue(in Enqueue) {
 		s.reply(in.Ticket, fault.NotFound("parent action", in.Spec.Parent))
 		return
 	}
-	if parent.Stop == StopAbort || parent.Stop == StopDeadline {
+	if parent.Stop == StopAbort || parent.Stop == StopDeadline || parent.doomed {
 		s.reply(in.Ticket, fault.New(fault.KindAborted, "parent action %q of run %q is being stopped", in.Spec.Parent, in.Run.Name))
 		return
 	}

@@ -18,12 +18,8 @@ func (s *State) finish(a *Action, phase Phase) {
 	if phase == PhaseAborted && a.AbortReason != "" {
 		reason, by = a.AbortReason, a.AbortedBy
 	}
-	for child := a.child; child != nil; {
-		next := child.next // abort may take child out of the list
-		s.abort(child, reason, by)
-		child = next
-	}
-	for child := a.child; child != nil; { // those that still live must not keep their parent in memory
+	s.abortChildren(a, reason, by)
+	for child := a.child; child != nil; { // those that have not ended yet must not keep their parent in memory
 		next := child.next
 		child.parent, child.next, child.prev = nil, nil, nil
 		child = next
@@ -39,21 +35,68 @@ func abortMessage(a *Action) string {
 	return "aborted: " + a.AbortReason
 }
 
-// abort ends an action and its subtree: at once what is not alive, after its processes have gone what is.
-func (s *State) abort(a *Action, reason, by string) {
-	if a.Stop == StopAbort {
+// abortAsked aborts what somebody named. Its own row tells of it in the commit before the answer, however much there is to abort; what
+// lies below follows from that row, also after a restart.
+func (s *State) abortAsked(a *Action, reason, by string) {
+	if a.Stop == StopAbort || a.doomed || s.living(a) {
+		s.abort(a, reason, by)
 		return
 	}
 	a.AbortReason, a.AbortedBy = reason, by
-	if !s.living(a) {
-		s.finish(a, PhaseAborted)
+	s.finish(a, PhaseAborted)
+}
+
+// abort ends an action and its subtree, because it was asked for or because of the row of something above: what is alive is stopped now
+// and ends after its processes have gone; of the others Config.EndsAtOnce end now and the rest soon.
+func (s *State) abort(a *Action, reason, by string) {
+	if a.Stop == StopAbort || a.doomed {
 		return
 	}
-	s.stop(a, StopAbort)
+	a.AbortReason, a.AbortedBy = reason, by
+	switch {
+	case s.living(a):
+		s.stop(a, StopAbort)
+	case s.ended < s.config.EndsAtOnce:
+		s.ended++
+		s.finish(a, PhaseAborted)
+		return
+	default:
+		s.doom(a)
+	}
+	s.abortChildren(a, reason, by)
+}
+
+func (s *State) abortChildren(a *Action, reason, by string) {
 	for child := a.child; child != nil; {
-		next := child.next
+		next := child.next // abort may take child out of the list
 		s.abort(child, reason, by)
 		child = next
+	}
+}
+
+// doom says of an action that does not live that it will be aborted when its turn comes. Until then nothing happens to it any more: it
+// does not become ready, no timer and no answer concerns it, it gets no children. Its row does not tell; that of something above does.
+func (s *State) doom(a *Action) {
+	a.doomed, a.Wait = true, WaitStop
+	s.unready(a)
+	s.schedule(a)
+	s.leave(a)
+	s.release(a)
+	s.doomed = append(s.doomed, a)
+}
+
+// endDoomed ends as many as may end before the next Take, parents before their children.
+func (s *State) endDoomed() {
+	for len(s.doomed) > 0 && s.ended < s.config.EndsAtOnce {
+		a := s.doomed[0]
+		s.doomed[0] = nil
+		s.doomed = s.doomed[1:]
+		s.ended++
+		s.finish(a, PhaseAborted)
+		a.doomed = false
+	}
+	if len(s.doomed) == 0 {
+		s.doomed = nil
 	}
 }
 
@@ -89,7 +132,7 @@ func (s *State) abortRun(in AbortRun) {
 		run.Aborting, run.AbortReason, run.AbortedBy = true, in.Reason, in.By
 		s.out.Runs = append(s.out.Runs, run)
 		if run.root != nil {
-			s.abort(run.root, in.Reason, in.By)
+			s.abortAsked(run.root, in.Reason, in.By)
 		}
 	}
 	s.reply(in.Ticket, nil)
@@ -109,7 +152,7 @@ func (s *State) abortAction(in AbortAction) {
 		s.abortRun(AbortRun{Ticket: in.Ticket, Run: in.ID.Run, Reason: in.Reason, By: in.By})
 		return
 	}
-	s.abort(a, in.Reason, in.By)
+	s.abortAsked(a, in.Reason, in.By)
 	s.reply(in.Ticket, nil)
 }
 
@@ -122,6 +165,8 @@ func (s *State) signal(in Signal) {
 		s.reply(in.Ticket, fault.NotFound("unfinished condition", in.ID.Action))
 	case a.Kind != KindCondition:
 		s.reply(in.Ticket, fault.New(fault.KindPrecondition, "action %q is not a condition", in.ID.Action))
+	case a.doomed:
+		s.reply(in.Ticket, fault.New(fault.KindPrecondition, "condition %q is being aborted", in.ID.Action))
 	default:
 		a.Value = in.Value
 		s.finish(a, PhaseSucceeded)

@@ -36,19 +36,26 @@ func (s *State) Restore(now Time, run *Run, actions []*Action) {
 			s.resume(a)
 		}
 	}
+	// What was still to be aborted because of something above it, which has ended or is being stopped.
 	for _, a := range actions {
-		if a.Phase != PhaseInitializing && a.Phase != PhaseRunning {
-			s.requeue(a)
-		}
-	}
-	// A child whose parent ended in the same moment as the plane.
-	for _, a := range actions {
-		if a.ParentName != "" && a.parent == nil && !a.Phase.Terminal() {
+		switch {
+		case a.Phase.Terminal():
+		case a.Stop == StopAbort:
+			s.abortChildren(a, a.AbortReason, a.AbortedBy)
+		case a.ParentName != "" && a.parent == nil && run.Aborting:
+			s.abort(a, run.AbortReason, run.AbortedBy)
+		case a.ParentName != "" && a.parent == nil:
 			s.abort(a, "its parent "+a.ParentName+" has ended", "")
 		}
 	}
 	if run.Aborting && run.root != nil {
-		s.abort(run.root, run.AbortReason, run.AbortedBy)
+		s.abortAsked(run.root, run.AbortReason, run.AbortedBy)
+	}
+	// The others last: nothing begins that is to be aborted.
+	for _, a := range actions {
+		if a.Phase != PhaseInitializing && a.Phase != PhaseRunning && !a.doomed {
+			s.requeue(a)
+		}
 	}
 }
 
@@ -73,7 +80,7 @@ func (s *State) resume(a *Action) {
 
 func (s *State) requeue(a *Action) {
 	switch {
-	case a.Phase.Terminal(): // with its parent, which ended in this very Restore
+	case a.Phase.Terminal(): // aborted in this very Restore
 	case a.Phase == PhasePaused:
 		s.schedule(a)
 	case a.Wait == WaitBackoff:

@@ -13,7 +13,7 @@ import (
 
 // script is a driver with commands:
 //
-//	machine cpu=2000 memory=64 default=1000 processes=0 actions=0 system-retries=3    a new, empty plane
+//	machine cpu=2000 memory=64 default=1000 processes=0 actions=0 system-retries=3 at-once=0    a new, empty plane
 //	task NAME cpu= memory= retries= backoff=1s,2,10s runtime= queued= deadline= serialize maxage= nofit= builtin=sleep|echo
 //	create RUN TASK digest= concurrency= overwrite recover=RUN force=A,B key=
 //	enqueue RUN/PARENT NAME TASK key= sleep=      trace RUN/PARENT NAME failed      condition RUN/PARENT NAME timeout= webhook
@@ -99,6 +99,7 @@ func (s *script) command(name string, words []string) string {
 		s.driver = newDriver(Config{
 			CPUMillis: opts.int("cpu"), Memory: cmp.Or(opts.int("memory"), 64), DefaultCPUMillis: cmp.Or(opts.int("default"), 1000), DefaultMemory: 1,
 			MaxProcesses: int(opts.int("processes")), MaxActions: int(opts.int("actions")), SystemRetries: uint32(cmp.Or(opts.int("system-retries"), 3)),
+			EndsAtOnce: int(opts.int("at-once")),
 		})
 		s.problems = problems
 	case "task":

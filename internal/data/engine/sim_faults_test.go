@@ -12,6 +12,7 @@ import (
 func (s *sim) commit() {
 	out := s.settle()
 	s.stats.commits++
+	s.stats.doomed += len(s.state.doomed)
 	for _, a := range out.Actions {
 		if a.Wait == WaitReservation {
 			s.stats.reserved++

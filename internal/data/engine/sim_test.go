@@ -36,7 +36,7 @@ func TestSimulation(t *testing.T) {
 	if *simSeeds >= 100 {
 		for what, n := range map[string]int{
 			"crashes": sum.crashes, "failed commits": sum.failed, "aborts": sum.aborts, "lost attempts": sum.lost, "signals": sum.signals,
-			"retries": sum.retries, "hits": sum.hits, "recovered": sum.recovered, "timed out": sum.timedOut, "reservations": sum.reserved,
+			"retries": sum.retries, "hits": sum.hits, "recovered": sum.recovered, "timed out": sum.timedOut, "reservations": sum.reserved, "doomed": sum.doomed,
 		} {
 			if n < *simSeeds/10 {
 				t.Errorf("only %d %s in %d seeds", n, what, *simSeeds)
@@ -60,7 +60,7 @@ func TestSimulationShrinks(t *testing.T) {
 }
 
 type simStats struct {
-	steps, commits, crashes, failed, aborts, lost, signals, retries, hits, recovered, timedOut, reserved, actions int
+	steps, commits, crashes, failed, aborts, lost, signals, retries, hits, recovered, timedOut, reserved, doomed, actions int
 }
 
 func (s *simStats) add(o simStats) {
@@ -76,6 +76,7 @@ func (s *simStats) add(o simStats) {
 	s.recovered += o.recovered
 	s.timedOut += o.timedOut
 	s.reserved += o.reserved
+	s.doomed += o.doomed
 	s.actions += o.actions
 }
 

@@ -27,7 +27,7 @@ type sim struct {
 const simRuns = 10
 
 func newSim(seed uint64, pick func(int) int) *sim {
-	config := Config{CPUMillis: 3000, Memory: 8, DefaultCPUMillis: 1000, DefaultMemory: 1, SystemRetries: 2, MaxProcesses: []int{0, 3, 5}[seed%3]}
+	config := Config{CPUMillis: 3000, Memory: 8, DefaultCPUMillis: 1000, DefaultMemory: 1, SystemRetries: 2, MaxProcesses: []int{0, 3, 5}[seed%3], EndsAtOnce: []int{0, 1, 2}[seed/3%3]}
 	return &sim{
 		driver: newDriver(config), pick: pick, seed: seed, next: map[names.Attempt]int{},
 		tasks: []*Task{

@@ -21,6 +21,9 @@ type Config struct {
 	MaxActions int
 	// SystemRetries is how often an attempt that failed through no fault of the task is made again.
 	SystemRetries uint32
+	// EndsAtOnce is how many actions end in one Take only because something above them did; the rest follow in the next ones, so that
+	// other requests are answered in between. 0 is 512.
+	EndsAtOnce int
 }
 
 // State is everything that is not finished. It is not safe for concurrent use.
@@ -39,6 +42,9 @@ type State struct {
 	alive     int // attempts admitted, slots lent included
 	order     uint64
 
+	doomed []*Action // what is still to be ended because something above it has; see doom
+	ended  int       // of those that Config.EndsAtOnce bounds, since the last Take
+
 	timers       timerHeap
 	reservations map[string]*reservation
 
@@ -51,6 +57,9 @@ type State struct {
 
 // New makes an empty state. Run ids are given from nextRunID on.
 func New(config Config, nextRunID int64) *State {
+	if config.EndsAtOnce == 0 {
+		config.EndsAtOnce = 512
+	}
 	return &State{
 		config: config, nextRunID: nextRunID,
 		runs: map[names.Run]*Run{}, reservations: map[string]*reservation{},
@@ -85,6 +94,7 @@ func (s *State) Step(now Time, input Input) {
 		panic(fmt.Sprintf("engine: unknown input %T", input))
 	}
 	s.fireTimers()
+	s.endDoomed()
 	s.admit()
 }
 
@@ -97,6 +107,7 @@ func (s *State) Take() Output {
 	}
 	clear(s.recentRuns)
 	clear(s.recentActions)
+	s.ended = 0
 	return out
 }
 
@@ -107,8 +118,12 @@ func (a *Action) Fresh() bool {
 	return fresh
 }
 
-// NextTimer is when the next Tick is due; 0 when nothing waits for time.
+// NextTimer is when the next Tick is due; 0 when nothing waits for time. It is not after the time of the last Step when that
+// has left something to do.
 func (s *State) NextTimer() Time {
+	if len(s.doomed) > 0 {
+		return s.now
+	}
 	if len(s.timers) == 0 {
 		return 0
 	}

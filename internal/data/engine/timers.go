@@ -43,6 +43,9 @@ func (a *Action) due() Time {
 			earliest(from.add(limit))
 		}
 	}
+	if a.doomed {
+		return 0
+	}
 	if a.Kind == KindCondition {
 		after(a.Created, a.Timeout)
 		return at

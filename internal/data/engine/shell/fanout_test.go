@@ -34,6 +34,39 @@ func (p *plane) fan(run string, n int, task func(i int) string) {
 	group.Wait()
 }
 
+// TestAbortOfManyIsManyCommits: what is aborted with a run ends in more than one commit, so that others are answered in between, and
+// without anything that wakes the loop.
+func TestAbortOfManyIsManyCommits(t *testing.T) {
+	t.Parallel()
+	p := newPlane(t)
+	p.run()
+	p.world.hold.Store(true)
+	p.must(createRun("r1", "plain"))
+	p.must(enqueue("r1", names.Root, "all", "large")) // the others wait for it
+	const n = 1200
+	p.fan("r1", n, func(int) string { return "plain" })
+	most := 0
+	counted := p.reader("r1")
+	inCommit := func(int64) {
+		before := counted.ended
+		counted.read()
+		most = max(most, counted.ended-before)
+	}
+	p.db.afterWrite.Store(&inCommit)
+	p.must(engine.AbortRun{Run: runName("r1"), Reason: "enough"})
+	p.await("all to end", func() bool {
+		held := -1
+		if err := p.shell.Inspect(t.Context(), func(s *engine.State, _ Stats) { held = s.Held() }); err != nil {
+			t.Fatal(err)
+		}
+		return held == 0
+	})
+	p.close()
+	if counted.ended != n+1 || most == 0 || most > 600 {
+		t.Errorf("%d of %d ended, up to %d in one commit", counted.ended, n+1, most)
+	}
+}
+
 // reader watches the children of a run's root as the gateway does.
 type reader struct {
 	plane *plane
