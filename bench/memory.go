@@ -50,15 +50,50 @@ func (b *bench) held(ctx context.Context) error {
 				t.add(c, "held/live", (after.live-before.live)/n, "B/action", report.Lower, 0, "heap that is in use after a collection")
 			}
 			t.costs(c, "held", n)
-			began := time.Now()
-			if err := parent.Close(context.WithoutCancel(ctx)); err != nil {
-				return err
-			}
-			t.add(c, "held/aborted", time.Since(began).Seconds(), "s", report.Lower, 0, "until the abort of all is acknowledged")
-			return nil
+			return abortAll(ctx, t, c, plane, parent)
 		})
 	})
 	return errors.Join(err, t.done())
+}
+
+// abortAll aborts a run that holds many, while another run goes on making children.
+func abortAll(ctx context.Context, t *table, c cost, plane *process.Plane, parent *controller.Parent) error {
+	return underParent(ctx, plane, 0, func(other *controller.Parent) error {
+		began := time.Now()
+		acknowledged := make(chan error, 1)
+		var answered time.Duration
+		go func() {
+			err := parent.Close(context.WithoutCancel(ctx))
+			answered = time.Since(began)
+			acknowledged <- err
+		}()
+		var slowest time.Duration
+		for i := 0; ; i++ {
+			hop := time.Now()
+			if err := other.Call(ctx, i); err != nil {
+				return errors.Join(err, <-acknowledged)
+			}
+			slowest = max(slowest, time.Since(hop))
+			if i%10 > 0 {
+				continue
+			}
+			metrics, err := plane.Metrics(ctx)
+			if err != nil {
+				return errors.Join(err, <-acknowledged)
+			}
+			if metrics["biplane_engine_actions"] <= 1 { // the root of the other
+				break
+			}
+		}
+		all := time.Since(began)
+		if err := <-acknowledged; err != nil {
+			return err
+		}
+		t.add(c, "held/aborted", answered.Seconds(), "s", report.Lower, 0, "until the abort is acknowledged")
+		t.add(c, "held/aborted-all", all.Seconds(), "s", report.Lower, 0, "until the last of them has ended")
+		t.add(c, "held/meanwhile", ms(slowest), "ms", report.Lower, 0, "slowest hop of another run meanwhile")
+		return nil
+	})
 }
 
 // finished measures whether memory grows with what has ended: children come and go under many parents, and resident memory is
