@@ -41,9 +41,10 @@ type FileOptions struct {
 // File is a Bucket in a folder. The URI of an object is its bare absolute path, so tasks read and write the files directly,
 // too; what they write in place is not atomic, and its reader must wait for the task's end.
 //
-// All access goes through os.Root: whatever links a task puts into the folder, none leads the plane out of it.
+// All access goes through os.Root, or a call of the kernel with the same bounds: whatever links a task puts into the folder, none leads the plane out of it.
 type File struct {
 	root    *os.Root
+	folder  *os.File // the same folder
 	base    string   // absolute path of the objects, without symbolic links
 	aliases []string // other spellings of base that are accepted
 	sync    bool
@@ -72,7 +73,11 @@ func OpenFile(dir string, options FileOptions) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the bucket's folder: %w", err)
 	}
-	f := &File{root: root, base: filepath.Join(real, objectsFolder), sync: options.Sync}
+	folder, err := os.Open(real)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the bucket's folder: %w", err), root.Close())
+	}
+	f := &File{root: root, folder: folder, base: filepath.Join(real, objectsFolder), sync: options.Sync}
 	if alias := filepath.Join(dir, objectsFolder); alias != f.base {
 		f.aliases = append(f.aliases, alias)
 	}
@@ -108,7 +113,7 @@ func (f *File) clean() error {
 
 // Close releases the folder. Readers that Get returned stay usable.
 func (f *File) Close() error {
-	err := f.root.Close()
+	err := errors.Join(f.root.Close(), f.folder.Close())
 	if f.lock != nil {
 		err = errors.Join(err, f.lock.Close())
 	}
@@ -351,7 +356,7 @@ func (f *File) Stat(ctx context.Context, key Key) (Info, error) {
 
 // open refuses whatever is not a plain file. Without waiting: a task may have put a named pipe there.
 func (f *File) open(key Key) (*os.File, fs.FileInfo, error) {
-	file, err := f.root.OpenFile(f.name(key), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	file, err := openBelow(f.root, f.folder, f.name(key), os.O_RDONLY|syscall.O_NONBLOCK)
 	if err != nil {
 		return nil, nil, f.problem(err, key, "read")
 	}
