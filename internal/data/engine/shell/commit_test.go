@@ -201,7 +201,7 @@ func TestUnreadableJournal(t *testing.T) {
 		t.Fatal(reply.Err)
 	}
 	p.db.failReads.Store(true)
-	refused := &request{input: enqueue("r1", "a0", "c", "plain"), reply: make(chan engine.Reply, 1)}
+	refused := &request{input: createRun("r2", "plain"), reply: make(chan engine.Reply, 1)}
 	p.shell.turn(t.Context(), []any{
 		refused, engine.AttemptEnded{ID: attempt("r1", "a0"), Outcome: engine.Outcome{OK: true, OutputURI: "out"}},
 	})

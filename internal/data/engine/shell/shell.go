@@ -10,8 +10,6 @@ import (
 	"biplane.dev/biplane/internal/data/engine"
 	"biplane.dev/biplane/internal/data/journal"
 	"biplane.dev/biplane/internal/fault"
-	"biplane.dev/biplane/internal/names"
-	"biplane.dev/biplane/internal/store"
 )
 
 // World carries out effects. Calls come from the loop, in order, and must not block: slow work is done by the World's own
@@ -45,9 +43,11 @@ type Shell struct {
 	lookups *lookups
 	state   *engine.State
 
-	known  map[string]bool // digests of specifications that are in the journal
-	Stats  Stats
-	closed chan struct{}
+	known    map[string]bool // digests of specifications that are in the journal
+	finished *finished       // names of actions that are in the journal and not in memory
+	lastRun  int64           // highest id of a run that the journal holds
+	Stats    Stats
+	closed   chan struct{}
 }
 
 // Stats counts what the loop did, for metrics; read it through Inspect.
@@ -120,6 +120,8 @@ func (s *Shell) Restore(ctx context.Context) error {
 		return err
 	}
 	s.state = engine.New(s.config.Engine, nextRunID)
+	s.lastRun = nextRunID - 1
+	s.finished = newFinished(nextRunID)
 	now := engine.At(s.config.Now())
 	for _, run := range open {
 		s.state.Restore(now, run.Run, run.Actions)
@@ -238,7 +240,23 @@ func (s *Shell) commit(ctx context.Context, out *engine.Output, specs journal.Sp
 	for digest := range specs {
 		s.known[digest] = true
 	}
+	s.remember(out)
 	return nil
+}
+
+// remember notes the names that from now on only the journal knows.
+func (s *Shell) remember(out *engine.Output) {
+	for _, created := range out.NewRuns {
+		s.lastRun = max(s.lastRun, created.Run.ID)
+	}
+	for _, a := range out.Actions {
+		if a.Phase.Terminal() {
+			s.finished.add(a.Run.ID, a.Name)
+		}
+	}
+	if s.finished.full() {
+		s.finished = newFinished(s.lastRun + 1)
+	}
 }
 
 func (s *Shell) carryOut(effect engine.Effect) {
@@ -334,81 +352,6 @@ func told(batch []any) (rest []any) {
 		}
 	}
 	return rest
-}
-
-// lookUp fills in what the journal knows of names that are not in memory.
-func (s *Shell) lookUp(ctx context.Context, batch []any) error {
-	wanted := false
-	for _, item := range batch {
-		if r, ok := item.(*request); ok {
-			switch r.input.(type) {
-			case engine.CreateRun, engine.Enqueue:
-				wanted = true
-			}
-		}
-	}
-	if !wanted {
-		return nil
-	}
-	return s.journal.Read(ctx, func(tx store.Tx) error {
-		known, err := s.knownActions(tx, batch)
-		if err != nil {
-			return err
-		}
-		for _, item := range batch {
-			r, ok := item.(*request)
-			if !ok {
-				continue
-			}
-			switch in := r.input.(type) {
-			case engine.CreateRun:
-				if in.Known, err = s.journal.KnownRun(tx, in.Run.Name); err != nil {
-					return err
-				}
-				r.input = in
-			case engine.Enqueue:
-				in.Known = engine.Known{
-					Action: known[names.Action{Run: in.Run, Action: in.Spec.Name}], Parent: known[names.Action{Run: in.Run, Action: in.Spec.Parent}],
-				}
-				r.input = in
-			}
-		}
-		return nil
-	})
-}
-
-// knownActions asks for all children and parents of a batch that are not in memory, run by run.
-func (s *Shell) knownActions(tx store.Tx, batch []any) (map[names.Action]engine.Phase, error) {
-	wanted := map[*engine.Run][]string{}
-	for _, item := range batch {
-		r, ok := item.(*request)
-		if !ok {
-			continue
-		}
-		in, ok := r.input.(engine.Enqueue)
-		if !ok {
-			continue
-		}
-		run := s.state.FindRun(in.Run)
-		if run == nil {
-			continue
-		}
-		for _, name := range []string{in.Spec.Name, in.Spec.Parent} {
-			if s.state.Find(names.Action{Run: in.Run, Action: name}) == nil {
-				wanted[run] = append(wanted[run], name)
-			}
-		}
-	}
-	known := map[names.Action]engine.Phase{}
-	for run, actions := range wanted {
-		err := s.journal.PhasesOf(tx, run.ID, actions, func(action string, phase engine.Phase) {
-			known[names.Action{Run: run.Name, Action: action}] = phase
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return known, nil
 }
 
 func withTicket(input engine.Input, r *request) engine.Input {
