@@ -48,6 +48,7 @@ func main() {
 }
 
 func run(o options) error {
+	paceCollector()
 	var lifeline io.Reader
 	if o.Lifeline {
 		lifeline = os.Stdin

@@ -124,12 +124,11 @@ type Run struct {
 	index  int // in State.runs heap; -1 when it has nothing ready
 }
 
-// Action is an action that is not finished, and the row that is kept of it.
+// Action is an action that is not finished, and the row that is kept of it. A plane may hold a million, so small fields stand together.
 type Action struct {
 	Run        *Run
 	Name       string
 	ParentName string
-	Kind       Kind
 	Group      string
 	Task       *Task // nil unless Kind is KindTask
 	InputURI   string
@@ -141,43 +140,44 @@ type Action struct {
 	Detail     []byte        // protocol message of a trace or a condition, opaque here
 	Value      []byte        // of a signalled condition, opaque here
 
+	Kind           Kind
 	Phase          Phase
 	Wait           Wait
-	Attempt        uint32 // from 1
 	CacheStatus    CacheStatus
+	Stop           StopCause
+	holds          bool   // holds a slot
+	admitted       bool   // an attempt is alive, its slot held or lent
+	reserved       bool   // holds the reservation of its cache key
+	doomed         bool   // in State.doomed
+	fresh          bool   // has no row yet
+	dirty          bool   // in Output.Actions
+	Attempt        uint32 // from 1
+	UserFailures   uint32
+	SystemFailures uint32
 	Created        Time
 	Queued         Time // of this attempt, as are the next three
 	Initialized    Time
 	Started        Time
 	Ended          Time // of the action; an earlier attempt's end is in its PastAttempt
 	RetryAt        Time // end of the pause before this attempt; 0 when there was none
-	UserFailures   uint32
-	SystemFailures uint32
 	OutputURI      string
 	Error          *Error
 	From           *Pointer // of a cache hit or a recovered action
 	AbortReason    string
 	AbortedBy      string
-	Stop           StopCause
 	Usage          Usage
 
 	parent       *Action
 	child        *Action // first of the list of unfinished children
 	next, prev   *Action // siblings in that list
-	openChildren int
-	depth        int
+	openChildren int32
+	depth        int32
+	readyIndex   int32         // in Run.ready; -1 when not there
+	timerIndex   int32         // in State.timers; -1 when not there
 	order        uint64        // of creation in this process, for a fair ready queue
-	readyIndex   int           // in Run.ready; -1 when not there
-	holds        bool          // holds a slot
-	admitted     bool          // an attempt is alive, its slot held or lent
-	reserved     bool          // holds the reservation of its cache key
 	waiting      *list.Element // its place among those that wait for the reservation
 	timerAt      Time
-	timerIndex   int          // in State.timers; -1 when not there
 	replay       []ActionSpec // see ActionSpec.Replay
-	doomed       bool         // in State.doomed
-	fresh        bool         // has no row yet
-	dirty        bool
 }
 
 // Usage is what an attempt used.

@@ -129,6 +129,7 @@ func (s *State) attach(a *Action, parent *Action) {
 		return
 	}
 	a.parent, a.depth = parent, parent.depth+1
+	a.ParentName = parent.Name // one string for all children
 	a.next = parent.child
 	if a.next != nil {
 		a.next.prev = a

@@ -12,7 +12,7 @@ func check(s *State) (problems []string) {
 		if len(run.open) == 0 || run.Name != name {
 			problem("run %s has %d open actions", name.Name, len(run.open))
 		}
-		active, children := 0, map[*Action]int{}
+		active, children := 0, map[*Action]int32{}
 		for name, a := range run.open {
 			actions++
 			if a.Phase.Terminal() || a.Name != name || a.Run != run {
@@ -59,7 +59,7 @@ func check(s *State) (problems []string) {
 			if a.openChildren != children[a] {
 				problem("%s counts %d open children of %d", a.Name, a.openChildren, children[a])
 			}
-			listed := 0
+			listed := int32(0)
 			for c := a.child; c != nil; c = c.next {
 				listed++
 				if c.parent != a || run.open[c.Name] != c || c.next != nil && c.next.prev != c {

@@ -15,11 +15,11 @@ func (h readyHeap) Less(i, j int) bool {
 }
 func (h readyHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].readyIndex, h[j].readyIndex = i, j
+	h[i].readyIndex, h[j].readyIndex = int32(i), int32(j)
 }
 func (h *readyHeap) Push(x any) {
 	a := x.(*Action)
-	a.readyIndex = len(*h)
+	a.readyIndex = int32(len(*h))
 	*h = append(*h, a)
 }
 func (h *readyHeap) Pop() any {
@@ -108,7 +108,7 @@ func (s *State) place(r *Run) {
 
 func (s *State) unready(a *Action) {
 	if a.readyIndex >= 0 {
-		heap.Remove(&a.Run.ready, a.readyIndex)
+		heap.Remove(&a.Run.ready, int(a.readyIndex))
 		s.place(a.Run)
 	}
 }

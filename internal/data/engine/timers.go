@@ -14,11 +14,11 @@ func (h timerHeap) Len() int           { return len(h) }
 func (h timerHeap) Less(i, j int) bool { return h[i].timerAt < h[j].timerAt }
 func (h timerHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].timerIndex, h[j].timerIndex = i, j
+	h[i].timerIndex, h[j].timerIndex = int32(i), int32(j)
 }
 func (h *timerHeap) Push(x any) {
 	a := x.(*Action)
-	a.timerIndex = len(*h)
+	a.timerIndex = int32(len(*h))
 	*h = append(*h, a)
 }
 func (h *timerHeap) Pop() any {
@@ -79,11 +79,11 @@ func (s *State) schedule(a *Action) {
 	}
 	switch {
 	case at == 0 && a.timerIndex >= 0:
-		heap.Remove(&s.timers, a.timerIndex)
+		heap.Remove(&s.timers, int(a.timerIndex))
 	case at == 0 || a.timerIndex >= 0 && at == a.timerAt:
 	case a.timerIndex >= 0:
 		a.timerAt = at
-		heap.Fix(&s.timers, a.timerIndex)
+		heap.Fix(&s.timers, int(a.timerIndex))
 	default:
 		a.timerAt = at
 		heap.Push(&s.timers, a)
