@@ -414,11 +414,7 @@ type scope struct {
 
 func (g *Gateway) scopeOf(ctx context.Context, run names.Run) (scope, error) {
 	return g.scopes.Get(run.String(), func() (scope, error) {
-		stored, err := g.Journal.Run(ctx, run)
-		if err != nil {
-			return scope{}, err
-		}
-		root, err := g.Journal.Action(ctx, stored.ID, names.Root)
+		_, root, err := g.Journal.RunAndRoot(ctx, run)
 		if err != nil {
 			return scope{}, err
 		}

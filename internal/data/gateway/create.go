@@ -264,12 +264,12 @@ func (g *Gateway) create(ctx context.Context, d *draft) (*workflow.CreateRunResp
 	if err != nil {
 		return nil, err
 	}
-	stored, err := g.Journal.Run(ctx, d.run)
+	stored, committed, err := g.Journal.RunAndRoot(ctx, d.run)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := g.runMessage(ctx, stored)
-	return &workflow.CreateRunResponse{Run: answer}, err
+	action, err := g.actionMessage(ctx, stored, committed)
+	return &workflow.CreateRunResponse{Run: &workflow.Run{Action: action, Labels: stored.Labels}}, err
 }
 
 // deliver makes sure that the inputs are there, and reads of them what the engine needs. For a run that exists already, with

@@ -93,17 +93,21 @@ func (j *Journal) Children(ctx context.Context, runID int64, parent string, seq 
 // Action returns an action's row, or a fault of KindNotFound.
 func (j *Journal) Action(ctx context.Context, runID int64, name string) (row *Row, err error) {
 	err = j.db.Read(ctx, func(tx store.Tx) error {
-		found, err := queryActions(tx, `run_id = ? AND name = ?`, runID, name)
-		if err != nil {
-			return err
-		}
-		if len(found) == 0 {
-			return fault.NotFound("action", name)
-		}
-		row = found[0]
-		return nil
+		row, err = readAction(tx, runID, name)
+		return err
 	})
 	return row, err
+}
+
+func readAction(tx store.Tx, runID int64, name string) (*Row, error) {
+	found, err := queryActions(tx, `run_id = ? AND name = ?`, runID, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		return nil, fault.NotFound("action", name)
+	}
+	return found[0], nil
 }
 
 // RunInfo is a run as it is kept.
@@ -155,17 +159,33 @@ func queryRuns(tx store.Tx, where string, args ...any) (found []*RunInfo, err er
 // Run returns a run's row, or a fault of KindNotFound.
 func (j *Journal) Run(ctx context.Context, name names.Run) (run *RunInfo, err error) {
 	err = j.db.Read(ctx, func(tx store.Tx) error {
-		found, err := queryRuns(tx, `org = ? AND project = ? AND domain = ? AND name = ?`, name.Org, name.Project.Project, name.Domain, name.Name)
-		if err != nil {
-			return err
-		}
-		if len(found) == 0 {
-			return fault.NotFound("run", name.Name)
-		}
-		run = found[0]
-		return labels(tx, run)
+		run, err = readRun(tx, name)
+		return err
 	})
 	return run, err
+}
+
+// RunAndRoot returns a run and its root action as they are at one moment, by one read.
+func (j *Journal) RunAndRoot(ctx context.Context, name names.Run) (run *RunInfo, root *Row, err error) {
+	err = j.db.Read(ctx, func(tx store.Tx) error {
+		if run, err = readRun(tx, name); err != nil {
+			return err
+		}
+		root, err = readAction(tx, run.ID, names.Root)
+		return err
+	})
+	return run, root, err
+}
+
+func readRun(tx store.Tx, name names.Run) (*RunInfo, error) {
+	found, err := queryRuns(tx, `org = ? AND project = ? AND domain = ? AND name = ?`, name.Org, name.Project.Project, name.Domain, name.Name)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		return nil, fault.NotFound("run", name.Name)
+	}
+	return found[0], labels(tx, found[0])
 }
 
 func labels(tx store.Tx, run *RunInfo) error {
