@@ -198,7 +198,7 @@ func bareRun(r *Run) Run {
 // bare copies what a row holds of an unfinished action.
 func bare(a *Action) *Action {
 	return &Action{
-		Name: a.Name, ParentName: a.ParentName, Kind: a.Kind, Group: a.Group, Task: a.Task, InputURI: a.InputURI, OutputBase: a.OutputBase,
+		Name: a.Name, ParentName: a.ParentName, Kind: a.Kind, Group: a.Group, Task: a.Task, input: a.input, OutputBase: a.OutputBase,
 		CacheKey: a.CacheKey, Queue: a.Queue, Sleep: a.Sleep, Timeout: a.Timeout, Detail: a.Detail, Value: a.Value, Phase: a.Phase, Wait: a.Wait,
 		Attempt: a.Attempt, CacheStatus: a.CacheStatus, Created: a.Created, Queued: a.Queued, Initialized: a.Initialized, Started: a.Started,
 		Ended: a.Ended, RetryAt: a.RetryAt, UserFailures: a.UserFailures, SystemFailures: a.SystemFailures, OutputURI: a.OutputURI,

@@ -100,10 +100,11 @@ func ended(run names.Run) error {
 func (s *State) newAction(run *Run, parent *Action, spec ActionSpec) *Action {
 	a := &Action{
 		Run: run, Name: spec.Name, ParentName: spec.Parent, Kind: spec.Kind, Group: spec.Group, Task: spec.Task,
-		InputURI: spec.InputURI, OutputBase: spec.OutputBase, CacheKey: spec.CacheKey, Queue: spec.Queue,
+		OutputBase: spec.OutputBase, CacheKey: spec.CacheKey, Queue: spec.Queue,
 		Sleep: spec.Sleep, Timeout: spec.Timeout, Detail: spec.Detail,
 		Phase: PhaseQueued, Attempt: 1, Created: s.now, Queued: s.now, readyIndex: -1, timerIndex: -1, replay: spec.Replay, fresh: true,
 	}
+	a.SetInputURI(spec.InputURI)
 	if spec.Trace != nil {
 		a.Phase, a.Started, a.Ended = spec.Trace.Phase, spec.Trace.Started, spec.Trace.Ended
 		a.OutputURI, a.Error, a.From = spec.Trace.OutputURI, spec.Trace.Error, spec.Trace.From
@@ -129,10 +130,16 @@ func (s *State) attach(a *Action, parent *Action) {
 		return
 	}
 	a.parent, a.depth = parent, parent.depth+1
-	a.ParentName = parent.Name // one string for all children
+	a.ParentName = parent.Name // the same text for all its children
+	if a.OutputBase == parent.OutputBase {
+		a.OutputBase = parent.OutputBase
+	}
 	a.next = parent.child
 	if a.next != nil {
 		a.next.prev = a
+		if a.input == a.next.input {
+			a.input = a.next.input
+		}
 	}
 	parent.child = a
 	parent.openChildren++
@@ -217,7 +224,7 @@ func (s *State) proceed(a *Action) {
 		a.Phase, a.Wait, a.Initialized, a.Started = PhaseRunning, WaitNone, s.now, s.now
 		s.mark(a)
 		s.schedule(a)
-		s.effect(RunBuiltin{ID: a.AttemptID(), RunID: a.Run.ID, Task: a.Task, InputURI: a.InputURI, OutputBase: a.OutputBase})
+		s.effect(RunBuiltin{ID: a.AttemptID(), RunID: a.Run.ID, Task: a.Task, InputURI: a.InputURI(), OutputBase: a.OutputBase})
 	default:
 		s.makeReady(a)
 		s.schedule(a)

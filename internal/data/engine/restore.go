@@ -64,11 +64,11 @@ func (s *State) resume(a *Action) {
 	switch a.Task.Builtin {
 	case BuiltinSleep:
 	case BuiltinEcho, BuiltinFunction:
-		s.effect(RunBuiltin{ID: a.AttemptID(), RunID: a.Run.ID, Task: a.Task, InputURI: a.InputURI, OutputBase: a.OutputBase})
+		s.effect(RunBuiltin{ID: a.AttemptID(), RunID: a.Run.ID, Task: a.Task, InputURI: a.InputURI(), OutputBase: a.OutputBase})
 	default:
 		s.take(a)
 		s.effect(StartAttempt{
-			ID: a.AttemptID(), RunID: a.Run.ID, Task: a.Task, InputURI: a.InputURI, OutputBase: a.OutputBase,
+			ID: a.AttemptID(), RunID: a.Run.ID, Task: a.Task, InputURI: a.InputURI(), OutputBase: a.OutputBase,
 			Resumed: true, Running: a.Phase == PhaseRunning,
 		})
 	}

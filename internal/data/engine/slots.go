@@ -139,7 +139,7 @@ func (s *State) start(a *Action) {
 	s.take(a)
 	s.mark(a)
 	s.schedule(a)
-	s.effect(StartAttempt{ID: a.AttemptID(), RunID: a.Run.ID, Task: a.Task, InputURI: a.InputURI, OutputBase: a.OutputBase})
+	s.effect(StartAttempt{ID: a.AttemptID(), RunID: a.Run.ID, Task: a.Task, InputURI: a.InputURI(), OutputBase: a.OutputBase})
 }
 
 // take gives an admitted attempt its slot, unless it has children to lend it to.

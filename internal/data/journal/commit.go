@@ -145,7 +145,7 @@ func writeAction(tx store.WriteTx, a *engine.Action) (seq int64, err error) {
 			user_failures, system_failures, output_uri, value, error_code, error_message, error_kind, recoverable, from_run, from_action,
 			from_attempt, abort_reason, aborted_by, stop, peak_memory, cpu_us, seq)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			a.Run.ID, a.Name, a.ParentName, a.Kind, a.Group, digest, task, a.InputURI, a.OutputBase, a.CacheKey, a.Queue, a.Sleep.Microseconds(),
+			a.Run.ID, a.Name, a.ParentName, a.Kind, a.Group, digest, task, a.InputURI(), a.OutputBase, a.CacheKey, a.Queue, a.Sleep.Microseconds(),
 			a.Timeout.Microseconds(), a.Detail, a.Created, a.Phase, a.Wait, a.Attempt, a.CacheStatus, a.Queued, a.Initialized, a.Started, a.Ended, updated,
 			a.RetryAt, a.UserFailures, a.SystemFailures, a.OutputURI, a.Value, failure.Code, failure.Message, failure.Kind, failure.Recoverable,
 			from.Run, from.Action, from.Attempt, a.AbortReason, a.AbortedBy, a.Stop, a.Usage.PeakMemory, a.Usage.CPU.Microseconds(), seq)

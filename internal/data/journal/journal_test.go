@@ -88,14 +88,21 @@ func TestRowsHoldActions(t *testing.T) {
 		a.Phase, a.CacheStatus, a.Stop, a.Wait = engine.PhaseRunning, engine.CacheMiss, engine.StopDeadline, engine.WaitStop
 		a.Error = &engine.Error{Code: "E", Message: "broken", Kind: engine.ErrorUser, Recoverable: true}
 		if salt == 1 { // what an action is made with never changes
-			a.Group, a.InputURI, a.OutputBase, a.CacheKey, a.Queue, a.Sleep, a.Timeout, a.Detail, a.Created = fixed.Group, fixed.InputURI, fixed.OutputBase,
-				fixed.CacheKey, fixed.Queue, fixed.Sleep, fixed.Timeout, fixed.Detail, fixed.Created
+			a.Group, a.OutputBase, a.CacheKey, a.Queue, a.Sleep, a.Timeout, a.Detail, a.Created = fixed.Group, fixed.OutputBase, fixed.CacheKey, fixed.Queue,
+				fixed.Sleep, fixed.Timeout, fixed.Detail, fixed.Created
 			out = engine.Output{Actions: []*engine.Action{a}}
+		}
+		inputs := "base/elsewhere/inputs.pb"
+		if salt == 0 {
+			a.SetInputURI(inputs)
 		}
 		commit(t, j, out)
 		loaded, next, err := j.Load(t.Context(), taskOf)
 		if err != nil || len(loaded) != 1 || len(loaded[0].Actions) != 1 || next != 8 {
 			t.Fatalf("%+v, next %d, %v", loaded, next, err)
+		}
+		if uri := loaded[0].Actions[0].InputURI(); uri != inputs {
+			t.Errorf("write %d: the inputs lay at %s and are at %s", salt, inputs, uri)
 		}
 		got, want := reflect.ValueOf(loaded[0].Actions[0]).Elem(), reflect.ValueOf(a).Elem()
 		for i := range got.NumField() {

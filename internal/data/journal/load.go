@@ -117,13 +117,14 @@ func loadActions(tx store.Tx, run *engine.Run) (actions []*engine.Action, digest
 
 func (r *Row) action() *engine.Action {
 	a := &engine.Action{
-		Name: r.Name, ParentName: r.Parent, Kind: r.Kind, Group: r.Group, InputURI: r.InputURI, OutputBase: r.OutputBase,
+		Name: r.Name, ParentName: r.Parent, Kind: r.Kind, Group: r.Group, OutputBase: r.OutputBase,
 		CacheKey: r.CacheKey, Queue: r.Queue, Sleep: time.Duration(r.SleepUS) * time.Microsecond, Timeout: time.Duration(r.TimeoutUS) * time.Microsecond,
 		Detail: r.Detail, Value: r.Value, Phase: r.Phase, Wait: r.Wait, Attempt: r.Attempt, CacheStatus: r.CacheStatus,
 		Created: r.Created, Queued: r.Queued, Initialized: r.Initialized, Started: r.Started, Ended: r.Ended, RetryAt: r.RetryAt,
 		UserFailures: r.UserFailures, SystemFailures: r.SystemFailures, OutputURI: r.OutputURI, AbortReason: r.AbortReason, AbortedBy: r.AbortedBy,
 		Stop: r.Stop,
 	}
+	a.SetInputURI(r.InputURI)
 	if r.Error.Code != "" {
 		failure := r.Error
 		a.Error = &failure
