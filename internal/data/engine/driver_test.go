@@ -75,12 +75,22 @@ func (d *driver) step(input Input) {
 		}
 	}
 	before := len(d.state.out.Effects)
+	lending := map[names.Action]bool{}
+	for _, run := range d.state.runs {
+		for _, a := range run.open {
+			if a.openChildren > 0 {
+				lending[a.ID()] = true
+			}
+		}
+	}
 	d.state.Step(d.now, input)
 	for _, p := range check(d.state) {
 		d.problem("after %T: %s", input, p)
 	}
 	for _, effect := range d.state.out.Effects[before:] {
-		if e, ok := effect.(StartAttempt); ok {
+		// A parent that is made again while its children have its slot needs none, and takes it back at once when they end: in the
+		// same step, at times.
+		if e, ok := effect.(StartAttempt); ok && !lending[e.ID.Action] {
 			d.admitted(d.state.Find(e.ID.Action))
 		}
 	}
@@ -91,7 +101,7 @@ func (d *driver) step(input Input) {
 func (d *driver) admitted(a *Action) {
 	s := d.state
 	if !a.holds {
-		return // its children of an earlier attempt have its slot
+		return // it has lent its slot already
 	}
 	if s.holding > 1 && (s.usedCPU > d.config.CPUMillis || s.usedMem > d.config.Memory) {
 		d.problem("%s was admitted beyond the machine: %+v", actionText(a.ID()), s.Load())
