@@ -29,13 +29,16 @@ var contentFree = map[string]string{
 
 // sharedLeaves are the packages of ours that both planes may use, and why.
 var sharedLeaves = map[string]string{
-	module + "/internal/link":                     "the protocol between the planes",
-	module + "/gen/biplane/link/v1":               "the messages of the link",
-	module + "/gen/biplane/link/v1/linkv1connect": "the service of the link",
-	module + "/internal/fault":                    "the vocabulary of errors",
-	module + "/internal/names":                    "the identifiers",
-	module + "/internal/rpc":                      "the one HTTP server",
-	module + "/internal/store":                    "rows in SQL",
+	module + "/internal/link":                         "the protocol between the planes",
+	module + "/gen/biplane/link/v1":                   "the messages of the link",
+	module + "/gen/biplane/link/v1/linkv1connect":     "the service of the link",
+	module + "/internal/link/enrol":                   "how a plane gets and keeps its identity",
+	module + "/gen/biplane/enroll/v1":                 "the messages of enrolment",
+	module + "/gen/biplane/enroll/v1/enrollv1connect": "the service of enrolment",
+	module + "/internal/fault":                        "the vocabulary of errors",
+	module + "/internal/names":                        "the identifiers",
+	module + "/internal/rpc":                          "the one HTTP server",
+	module + "/internal/store":                        "rows in SQL",
 }
 
 // goodLicences are what an Apache-2.0 program may link.

@@ -38,17 +38,26 @@ type options struct {
 	LogLevel     slog.Level    `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
 }
 
+type cli struct {
+	Serve  options       `cmd:"" default:"withargs" help:"Run the data plane (the default)."`
+	Enroll enrollCommand `cmd:"" help:"Make this machine a data plane of a control plane."`
+}
+
 func main() {
-	var o options
-	kong.Parse(&o, kong.Name("biplane-data"), kong.Description("The data plane of Biplane."), kong.UsageOnError())
-	if err := run(o); err != nil {
+	var c cli
+	parsed := kong.Parse(&c, kong.Name("biplane-data"), kong.Description("The data plane of Biplane."), kong.UsageOnError())
+	if err := parsed.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "biplane-data:", err)
 		os.Exit(1)
 	}
 }
 
-func run(o options) error {
+// Run runs the data plane until it is told to stop.
+func (o *options) Run() error {
 	paceCollector()
+	if err := o.useIdentity(); err != nil {
+		return err
+	}
 	var lifeline io.Reader
 	if o.Lifeline {
 		lifeline = os.Stdin

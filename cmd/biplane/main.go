@@ -21,12 +21,12 @@ type global struct {
 type cli struct {
 	State string `type:"path" placeholder:"DIR" help:"State folder of the demo. Default: biplane below the user's data folder."`
 
-	Demo   demoCommand   `cmd:"" help:"Run both planes on this machine, and a first program through them."`
-	Runs   runsCommand   `cmd:"" help:"List runs, newest first."`
-	Run    runCommand    `cmd:"" help:"Show a run and its actions."`
-	Abort  abortCommand  `cmd:"" help:"Abort a run."`
-	Planes planesCommand `cmd:"" help:"List the data planes and how they are."`
-	Why    whyCommand    `cmd:"" help:"Say why a run, or one action of it, does not get on."`
+	Demo   demoCommand    `cmd:"" help:"Run both planes on this machine, and a first program through them."`
+	Runs   runsCommand    `cmd:"" help:"List runs, newest first."`
+	Run    runCommand     `cmd:"" help:"Show a run and its actions."`
+	Abort  abortCommand   `cmd:"" help:"Abort a run."`
+	Planes planesCommands `cmd:"" help:"List, add and remove data planes."`
+	Why    whyCommand     `cmd:"" help:"Say why a run, or one action of it, does not get on."`
 	Doctor struct {
 		Boundary boundaryCommand `cmd:"" help:"Show that nothing readable has got into the control plane."`
 	} `cmd:"" help:"Look whether an installation is as it should be."`

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os/user"
 
 	adminv1 "biplane.dev/biplane/gen/biplane/admin/v1"
 )
@@ -28,11 +27,7 @@ func (c *abortCommand) Run(g *global) error {
 	if err != nil {
 		return err
 	}
-	who := "operator"
-	if me, err := user.Current(); err == nil && me.Username != "" {
-		who = me.Username
-	}
-	answer, err := client.AbortRun(context.Background(), &adminv1.AbortRunRequest{Name: c.Name, Project: c.Project, Domain: c.Domain, Plane: c.Plane, By: who})
+	answer, err := client.AbortRun(context.Background(), &adminv1.AbortRunRequest{Name: c.Name, Project: c.Project, Domain: c.Domain, Plane: c.Plane, By: operator()})
 	if err != nil {
 		return err
 	}

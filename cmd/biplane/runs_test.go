@@ -85,10 +85,10 @@ func (i *installation) command(line string) (out string, err error) {
 func execute(t *testing.T, state, line string) (string, error) {
 	t.Helper()
 	var commands struct {
-		Runs   runsCommand   `cmd:""`
-		Run    runCommand    `cmd:""`
-		Abort  abortCommand  `cmd:""`
-		Planes planesCommand `cmd:""`
+		Runs   runsCommand    `cmd:""`
+		Run    runCommand     `cmd:""`
+		Abort  abortCommand   `cmd:""`
+		Planes planesCommands `cmd:""`
 	}
 	parser, err := kong.New(&commands)
 	if err != nil {
@@ -233,7 +233,8 @@ func TestNoControlPlane(t *testing.T) {
 
 func TestEveryCommandShowsAnExample(t *testing.T) {
 	t.Parallel()
-	for name, command := range map[string]kong.HelpProvider{"runs": &runsCommand{}, "run": &runCommand{}, "abort": &abortCommand{}, "planes": &planesCommand{}} {
+	for name, command := range map[string]kong.HelpProvider{"runs": &runsCommand{}, "run": &runCommand{}, "abort": &abortCommand{}, "planes": &planesCommand{},
+		"planes token": &planesTokenCommand{}, "planes remove": &planesRemoveCommand{}, "planes events": &planesEventsCommand{}} {
 		if !strings.Contains(command.Help(), "\n  biplane "+name) {
 			t.Errorf("%s: no example in its help", name)
 		}

@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+
 	"biplane.dev/biplane/internal/names"
 )
 
@@ -20,6 +23,9 @@ const (
 	CAFile   = "ca.crt"
 	CertFile = "tls.crt"
 	KeyFile  = "tls.key"
+	// NextKeyFile is the key of a certificate that has been asked for. When it fits CertFile it is the key: a process
+	// that was killed between replacing the one and the other leaves it so.
+	NextKeyFile = "tls.key.next"
 )
 
 // Plane names a data plane of an organisation.
@@ -35,15 +41,15 @@ func (p Plane) URI() *url.URL {
 	return &url.URL{Scheme: "spiffe", Host: TrustDomain, Path: "/org/" + p.Org + "/plane/" + p.Name}
 }
 
-// planeOf reads the SPIFFE id of a certificate that has been verified.
-func planeOf(certificate *x509.Certificate) (Plane, error) {
-	if len(certificate.URIs) != 1 {
-		return Plane{}, fmt.Errorf("the certificate has %d URIs; a plane's has one", len(certificate.URIs))
+// PlaneOf reads the SPIFFE id of a certificate that has been verified.
+func PlaneOf(certificate *x509.Certificate) (Plane, error) {
+	id, err := x509svid.IDFromCert(certificate)
+	if err != nil {
+		return Plane{}, fmt.Errorf("the certificate is not that of a plane: %w", err)
 	}
-	uri := certificate.URIs[0]
-	parts := strings.Split(uri.Path, "/")
-	if uri.Scheme != "spiffe" || uri.Host != TrustDomain || len(parts) != 5 || parts[1] != "org" || parts[3] != "plane" {
-		return Plane{}, fmt.Errorf("the certificate's URI %q is not that of a plane", uri)
+	parts := strings.Split(id.Path(), "/")
+	if id.TrustDomain() != spiffeid.RequireTrustDomainFromString(TrustDomain) || len(parts) != 5 || parts[1] != "org" || parts[3] != "plane" {
+		return Plane{}, fmt.Errorf("the certificate's id %q is not that of a plane", id)
 	}
 	plane := Plane{Org: parts[2], Name: parts[4]}
 	if err := names.Check("org", plane.Org); err != nil {
@@ -100,10 +106,35 @@ func load(folder string) (*x509.CertPool, error) {
 	return pool, err
 }
 
+// pair reads the certificate and its key. They are two files, so a reader may meet a renewal between them: it looks again.
 func pair(folder string) (*tls.Certificate, error) {
-	certificate, err := tls.LoadX509KeyPair(filepath.Join(folder, CertFile), filepath.Join(folder, KeyFile))
+	certificate, err := readPair(folder)
+	if err != nil {
+		certificate, err = readPair(folder)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("TLS files: %w", err)
 	}
-	return &certificate, nil
+	return certificate, nil
+}
+
+func readPair(folder string) (*tls.Certificate, error) {
+	chain, err := os.ReadFile(filepath.Join(folder, CertFile))
+	if err != nil {
+		return nil, err
+	}
+	var problems []error
+	for _, name := range []string{KeyFile, NextKeyFile} {
+		key, err := os.ReadFile(filepath.Join(folder, name))
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		certificate, err := tls.X509KeyPair(chain, key)
+		if err == nil {
+			return &certificate, nil
+		}
+		problems = append(problems, fmt.Errorf("%s with %s: %w", filepath.Join(folder, CertFile), name, err))
+	}
+	return nil, problems[0]
 }

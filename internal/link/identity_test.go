@@ -87,7 +87,7 @@ func newSiteFor(t *testing.T, control link.Control, heartbeat time.Duration) *si
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() {
-		ended <- link.NewServer(control, heartbeat, slog.New(slog.DiscardHandler)).Serve(ctx, listener, config)
+		ended <- link.NewServer(control, link.Open{}, heartbeat, slog.New(slog.DiscardHandler)).Serve(ctx, listener, config)
 	}()
 	t.Cleanup(func() {
 		cancel()

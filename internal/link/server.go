@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 
 	linkv1 "biplane.dev/biplane/gen/biplane/link/v1"
 	"biplane.dev/biplane/gen/biplane/link/v1/linkv1connect"
+	"biplane.dev/biplane/internal/fault"
 )
 
 // Control is what the control plane does with what its planes say. Calls for one plane come from one session at a time,
@@ -33,24 +35,46 @@ type Control interface {
 	CommandsApplied(ctx context.Context, plane Plane, cursor int64) error
 }
 
+// Gate decides which planes may have a session.
+type Gate interface {
+	// VerifyPlane says whose certificate this is, or refuses it. The certificate has been verified against the
+	// authorities; from is the address that it came from. It is asked when a session begins, and may be asked again.
+	VerifyPlane(ctx context.Context, certificate *x509.Certificate, from string) (Plane, error)
+	// Admit is asked when a plane has said hello, before an older session of the same plane is ended.
+	Admit(ctx context.Context, plane Plane, hello *linkv1.Hello, from string) error
+}
+
+// Open is a Gate for a closed circle: it takes every certificate that the authorities have signed for a plane.
+type Open struct{}
+
+// VerifyPlane implements Gate.
+func (Open) VerifyPlane(_ context.Context, certificate *x509.Certificate, _ string) (Plane, error) {
+	return PlaneOf(certificate)
+}
+
+// Admit implements Gate.
+func (Open) Admit(context.Context, Plane, *linkv1.Hello, string) error { return nil }
+
 // Server is the control plane's end of the link.
 type Server struct {
 	control   Control
+	gate      Gate
 	heartbeat time.Duration
 	log       *slog.Logger
 
 	mu       sync.Mutex
 	closed   bool
 	sessions map[Plane]*serverSession
-	open     sync.WaitGroup
+	greeting map[*serverSession]struct{} // they have not said hello yet
+	open     sync.WaitGroup              // of sessions
 }
 
 // NewServer makes the control plane's end. heartbeat 0 means DefaultHeartbeat.
-func NewServer(control Control, heartbeat time.Duration, log *slog.Logger) *Server {
+func NewServer(control Control, gate Gate, heartbeat time.Duration, log *slog.Logger) *Server {
 	if heartbeat == 0 {
 		heartbeat = DefaultHeartbeat
 	}
-	return &Server{control: control, heartbeat: heartbeat, log: log, sessions: map[Plane]*serverSession{}}
+	return &Server{control: control, gate: gate, heartbeat: heartbeat, log: log, sessions: map[Plane]*serverSession{}, greeting: map[*serverSession]struct{}{}}
 }
 
 // Handler serves the link; it must be behind a listener with ServerTLS.
@@ -61,13 +85,14 @@ func (s *Server) Handler() http.Handler {
 			http.Error(w, "the link needs a client certificate", http.StatusForbidden)
 			return
 		}
-		plane, err := planeOf(r.TLS.VerifiedChains[0][0])
+		certificate := r.TLS.VerifiedChains[0][0]
+		plane, err := s.gate.VerifyPlane(r.Context(), certificate, r.RemoteAddr)
 		if err != nil {
 			s.log.Warn("a client was refused", "remote", r.RemoteAddr, "error", err)
-			http.Error(w, "the client certificate is not that of a data plane", http.StatusForbidden)
+			http.Error(w, "the client certificate is not that of a data plane, or is not good any more", http.StatusForbidden)
 			return
 		}
-		session := &serverSession{server: s, plane: plane, response: http.NewResponseController(w), wake: make(chan struct{}, 1)}
+		session := &serverSession{server: s, plane: plane, certificate: certificate, from: r.RemoteAddr, response: http.NewResponseController(w), wake: make(chan struct{}, 1)}
 		// The response must not be touched once the handler has returned.
 		defer session.finish()
 		handler.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), sessionKey{}, session)))
@@ -91,14 +116,54 @@ func (s *Server) Close() {
 	for _, session := range s.sessions {
 		session.stop(errClosing)
 	}
+	for session := range s.greeting {
+		session.stop(errClosing)
+	}
 	s.mu.Unlock()
 	s.open.Wait()
+}
+
+// Cut ends the plane's session, if there is one: nothing more is read from it, or sent. Whether the plane may come back is for
+// the gate to say. It does not wait.
+func (s *Server) Cut(plane Plane) {
+	s.mu.Lock()
+	session := s.sessions[plane]
+	s.mu.Unlock()
+	if session != nil {
+		session.stop(errCut)
+	}
 }
 
 var (
 	errClosing    = errors.New("the control plane is stopping")
 	errSuperseded = errors.New("the plane has opened a newer session")
+	errCut        = errors.New("the control plane has cut this plane off")
 )
+
+// greet reads the hello of a session that is not the plane's yet.
+func (s *Server) greet(session *serverSession) (*linkv1.Hello, error) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil, errClosing
+	}
+	s.greeting[session] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.greeting, session)
+	}()
+	first, err := session.read(welcomeTimeout)
+	if err != nil {
+		return nil, err
+	}
+	hello := first.GetHello()
+	if hello == nil || len(hello.GetLives()) == 0 {
+		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("the first message must be a hello that names the lives of the plane"))
+	}
+	return hello, nil
+}
 
 // begin registers the session; an older one of the same plane is ended first, since a plane that dials again knows better
 // than a connection that may be dead.
@@ -140,18 +205,44 @@ func (s *Server) Connect(ctx context.Context, stream *connect.BidiStream[linkv1.
 		return connect.NewError(connect.CodeInternal, errors.New("the link was not reached through its handler"))
 	}
 	session.stream, session.ended = stream, make(chan struct{})
-	if err := s.begin(session); err != nil {
-		return connect.NewError(connect.CodeUnavailable, err)
-	}
-	defer s.end(session)
-	err := session.run(ctx)
+	err := s.serve(ctx, session)
 	if why := session.why(); why != nil {
 		err = why
 	}
-	s.log.Info("a plane's session has ended", "plane", session.plane.String(), "error", err)
 	var refused *connect.Error
 	if err == nil || errors.As(err, &refused) {
 		return err
 	}
 	return connect.NewError(connect.CodeUnavailable, err)
+}
+
+func (s *Server) serve(ctx context.Context, session *serverSession) error {
+	hello, err := s.greet(session)
+	if err != nil {
+		return err
+	}
+	if err := s.gate.Admit(ctx, session.plane, hello, session.from); err != nil {
+		return refusal(err)
+	}
+	if err := s.begin(session); err != nil {
+		return err
+	}
+	defer s.end(session)
+	// Asked again: the plane may have been removed after it came in, and before the session could be found to be cut.
+	if _, err := s.gate.VerifyPlane(ctx, session.certificate, session.from); err != nil {
+		return refusal(err)
+	}
+	err = session.run(ctx, hello)
+	s.log.Info("a plane's session has ended", "plane", session.plane.String(), "error", errors.Join(session.why(), err))
+	return err
+}
+
+// refusal is what a plane is told that may not come in.
+func refusal(err error) error {
+	switch fault.KindOf(err) {
+	case fault.KindDenied, fault.KindPrecondition, fault.KindNotFound:
+		return connect.NewError(connect.CodePermissionDenied, err)
+	default:
+		return connect.NewError(connect.CodeUnavailable, err)
+	}
 }

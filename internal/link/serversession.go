@@ -2,7 +2,7 @@ package link
 
 import (
 	"context"
-	"errors"
+	"crypto/x509"
 	"fmt"
 	"net/http"
 	"sync"
@@ -17,12 +17,14 @@ import (
 // serverSession is one connection's worth of the link, seen from the control plane. The handler's goroutine receives and
 // stores; a second one sends. A blocked read or write is ended through the deadlines of the HTTP response.
 type serverSession struct {
-	server   *Server
-	plane    Plane
-	stream   *connect.BidiStream[linkv1.FromPlane, linkv1.FromControl]
-	response *http.ResponseController
-	ended    chan struct{}
-	wake     chan struct{} // there is something to send
+	server      *Server
+	plane       Plane
+	certificate *x509.Certificate
+	from        string // its address
+	stream      *connect.BidiStream[linkv1.FromPlane, linkv1.FromControl]
+	response    *http.ResponseController
+	ended       chan struct{}
+	wake        chan struct{} // there is something to send
 
 	mu       sync.Mutex
 	finished bool  // the handler has returned
@@ -98,15 +100,7 @@ func (s *serverSession) write(message *linkv1.FromControl) error {
 	return s.stream.Send(message)
 }
 
-func (s *serverSession) run(ctx context.Context) error {
-	first, err := s.read(welcomeTimeout)
-	if err != nil {
-		return err
-	}
-	hello := first.GetHello()
-	if hello == nil || len(hello.GetLives()) == 0 {
-		return connect.NewError(connect.CodeInvalidArgument, errors.New("the first message must be a hello that names the lives of the plane"))
-	}
+func (s *serverSession) run(ctx context.Context, hello *linkv1.Hello) error {
 	cursor, err := s.server.control.Hello(ctx, s.plane, hello)
 	if err != nil {
 		return fmt.Errorf("hello: %w", err)

@@ -88,6 +88,22 @@ func segmentByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-'
 }
 
+// CheckLabel accepts value as a DNS label, for what becomes part of a host name: 1 to 63 lower-case letters, digits and '-',
+// starting with a letter and not ending in '-'.
+func CheckLabel(field, value string) error {
+	if err := Check(field, value); err != nil {
+		return err
+	}
+	if len(value) > 63 || !label(value) {
+		return fault.Invalid(field, "must be at most 63 lower-case letters, digits and '-', start with a letter and not end in '-', got %q", value)
+	}
+	return nil
+}
+
+func label(value string) bool {
+	return value[0] >= 'a' && value[0] <= 'z' && !strings.ContainsAny(value, "._ABCDEFGHIJKLMNOPQRSTUVWXYZ") && value[len(value)-1] != '-'
+}
+
 // CheckRun accepts a run's name: a DNS label of at most MaxRun bytes that starts with a letter.
 func CheckRun(field, value string) error {
 	if err := Check(field, value); err != nil {
@@ -96,7 +112,7 @@ func CheckRun(field, value string) error {
 	if len(value) > MaxRun {
 		return fault.Invalid(field, "is %d bytes long; a run's name has at most %d", len(value), MaxRun)
 	}
-	if value[0] < 'a' || value[0] > 'z' || strings.ContainsAny(value, "._ABCDEFGHIJKLMNOPQRSTUVWXYZ") || value[len(value)-1] == '-' {
+	if !label(value) {
 		return fault.Invalid(field, "must be lower-case letters, digits and '-', start with a letter and not end in '-', got %q", value)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"biplane.dev/biplane/gen/biplane/admin/v1/adminv1connect"
 	linkv1 "biplane.dev/biplane/gen/biplane/link/v1"
 	"biplane.dev/biplane/internal/control/fleet"
+	"biplane.dev/biplane/internal/control/identity"
 	"biplane.dev/biplane/internal/control/ledger"
 	"biplane.dev/biplane/internal/fault"
 	"biplane.dev/biplane/internal/link"
@@ -20,6 +21,8 @@ type Service struct {
 	Org    string
 	Ledger *ledger.Ledger
 	Fleet  *fleet.Fleet
+	// Identity adds and removes planes.
+	Identity *identity.Authority
 	// Cursor is how far a plane's history has been recorded.
 	Cursor func(ctx context.Context, plane link.Plane) (int64, error)
 	// Wake tells a plane's session that a command waits.
@@ -77,18 +80,25 @@ func (s *Service) GetRun(ctx context.Context, request *adminv1.GetRunRequest) (*
 }
 
 // ListPlanes implements AdminService.
-func (s *Service) ListPlanes(ctx context.Context, _ *adminv1.ListPlanesRequest) (*adminv1.ListPlanesResponse, error) {
+func (s *Service) ListPlanes(ctx context.Context, request *adminv1.ListPlanesRequest) (*adminv1.ListPlanesResponse, error) {
 	planes, err := s.Fleet.Planes(ctx, s.Org)
+	if err != nil {
+		return nil, err
+	}
+	standings, err := s.Identity.Standings(ctx, s.Org)
 	if err != nil {
 		return nil, err
 	}
 	response := &adminv1.ListPlanesResponse{}
 	for _, plane := range planes {
+		if plane.Removed && !request.GetRemoved() {
+			continue
+		}
 		cursor, err := s.Cursor(ctx, plane.Plane)
 		if err != nil {
 			return nil, err
 		}
-		response.Planes = append(response.Planes, planeMessage(plane, cursor))
+		response.Planes = append(response.Planes, planeMessage(plane, cursor, standings))
 	}
 	return response, nil
 }
@@ -164,16 +174,6 @@ func actionMessage(a ledger.Action) *adminv1.Action {
 		Name: a.Name, Parent: a.Parent, Kind: a.Kind, ShortName: a.ShortName, Task: a.Task, TaskVersion: a.TaskVersion, Phase: a.Phase,
 		Attempt: a.Attempt, Created: when(a.Created), Started: when(a.Started), Ended: when(a.Ended), CacheStatus: a.CacheStatus,
 		ErrorCode: a.ErrorCode, ExitClass: a.ExitClass, InputsUri: a.InputsURI, OutputsUri: a.OutputsURI, Reason: a.Reason,
-	}
-}
-
-func planeMessage(p fleet.Plane, cursor int64) *adminv1.Plane {
-	h := p.Health
-	return &adminv1.Plane{
-		Org: p.Org, Name: p.Name, Version: h.GetVersion(), Reporting: p.Reporting, Since: timestamppb.New(p.Since), LastHeard: timestamppb.New(p.LastHeard),
-		CpuMillis: h.GetCpuMillis(), CpuMillisUsed: h.GetCpuMillisUsed(), MemoryBytes: h.GetMemoryBytes(), MemoryBytesUsed: h.GetMemoryBytesUsed(),
-		AttemptsRunning: h.GetAttemptsRunning(), ActionsQueued: h.GetActionsQueued(), RunsActive: h.GetRunsActive(),
-		Behind: max(0, h.GetHead()-cursor), CommandsPending: p.CommandsPending,
 	}
 }
 

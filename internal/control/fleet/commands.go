@@ -27,13 +27,16 @@ func (f *Fleet) Order(ctx context.Context, plane link.Plane, command *linkv1.Com
 	}
 	var seq int64
 	err = f.db.Write(ctx, func(tx store.WriteTx) error {
-		var issued, applied, pending int64
-		err := tx.QueryRow(`SELECT commands_issued, commands_applied FROM planes WHERE org = ? AND name = ?`, plane.Org, plane.Name).Scan(&issued, &applied)
+		var issued, applied, removed, pending int64
+		err := tx.QueryRow(`SELECT commands_issued, commands_applied, removed_us FROM planes WHERE org = ? AND name = ?`, plane.Org, plane.Name).Scan(&issued, &applied, &removed)
 		if errors.Is(err, store.ErrNoRows) {
 			return fault.NotFound("data plane", plane.Name)
 		}
 		if err != nil {
 			return err
+		}
+		if removed > 0 {
+			return fault.New(fault.KindPrecondition, "data plane %q was removed, so nothing can be ordered from it", plane.Name)
 		}
 		if err := tx.QueryRow(`SELECT COUNT(*) FROM commands WHERE org = ? AND plane = ?`, plane.Org, plane.Name).Scan(&pending); err != nil {
 			return err

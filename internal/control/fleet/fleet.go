@@ -53,7 +53,10 @@ type Plane struct {
 	link.Plane
 	Reporting       bool
 	Since           time.Time // when it began to report, or when it was last heard
-	LastHeard       time.Time
+	LastHeard       time.Time // zero: never
+	Removed         bool
+	Pool            string
+	FrontDoors      []string // those that were registered
 	Health          *linkv1.Health
 	CommandsPending int64
 }
@@ -138,7 +141,7 @@ func (f *Fleet) Planes(ctx context.Context, org string) ([]Plane, error) {
 	err := f.db.Read(ctx, func(tx store.Tx) error {
 		planes = nil
 		rows, err := tx.Query(`SELECT name, version, last_heard_us, cpu_millis, cpu_millis_used, memory_bytes, memory_bytes_used, attempts_running,
-			actions_queued, runs_active, head, (SELECT COUNT(*) FROM commands WHERE commands.org = planes.org AND commands.plane = planes.name)
+			actions_queued, runs_active, head, pool, removed_us, (SELECT COUNT(*) FROM commands WHERE commands.org = planes.org AND commands.plane = planes.name)
 			FROM planes WHERE org = ? ORDER BY name`, org)
 		if err != nil {
 			return err
@@ -146,17 +149,26 @@ func (f *Fleet) Planes(ctx context.Context, org string) ([]Plane, error) {
 		defer rows.Close()
 		for rows.Next() {
 			p := Plane{Plane: link.Plane{Org: org}, Health: &linkv1.Health{}}
-			var heard int64
+			var heard, removed int64
 			h := p.Health
 			if err := rows.Scan(&p.Name, &h.Version, &heard, &h.CpuMillis, &h.CpuMillisUsed, &h.MemoryBytes, &h.MemoryBytesUsed, &h.AttemptsRunning,
-				&h.ActionsQueued, &h.RunsActive, &h.Head, &p.CommandsPending); err != nil {
+				&h.ActionsQueued, &h.RunsActive, &h.Head, &p.Pool, &removed, &p.CommandsPending); err != nil {
 				return err
 			}
-			p.LastHeard = time.UnixMicro(heard)
-			p.Since = p.LastHeard
+			if heard > 0 {
+				p.LastHeard = time.UnixMicro(heard)
+			}
+			p.Since, p.Removed = p.LastHeard, removed > 0
 			planes = append(planes, p)
 		}
-		return rows.Err()
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		doors, err := doorsOf(tx, org)
+		for i := range planes {
+			planes[i].FrontDoors = doors[planes[i].Name]
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 	"biplane.dev/biplane/internal/control/admin"
 	"biplane.dev/biplane/internal/control/catalog"
 	"biplane.dev/biplane/internal/control/fleet"
+	"biplane.dev/biplane/internal/control/identity"
 	"biplane.dev/biplane/internal/control/ledger"
 	"biplane.dev/biplane/internal/control/projection"
 	"biplane.dev/biplane/internal/link"
@@ -29,6 +30,7 @@ import (
 // Files in the state folder.
 const (
 	databaseFile    = "control.db"
+	authorityKey    = "authority.key"
 	LinkAddressFile = "link.addr"
 )
 
@@ -66,14 +68,18 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err != nil {
 		return err
 	}
-	db, err := store.OpenSQLite(ctx, filepath.Join(c.State, databaseFile), ledger.Migrations(), catalog.Migrations(), fleet.Migrations(), projection.Migrations())
+	db, err := store.OpenSQLite(ctx, filepath.Join(c.State, databaseFile), ledger.Migrations(), catalog.Migrations(), fleet.Migrations(), projection.Migrations(), identity.Migrations())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	authority, err := identity.Open(ctx, db, identity.Config{Hosts: []string{"localhost", "127.0.0.1", "::1"}, KeyFile: filepath.Join(c.State, authorityKey), Log: c.Log})
+	if err != nil {
+		return err
+	}
 	planes := fleet.New(db, time.Now)
 	project := projection.New(db, planes, c.Log)
-	links := link.NewServer(project, c.Heartbeat, c.Log)
+	links := link.NewServer(project, link.Open{}, c.Heartbeat, c.Log)
 
 	registry := prometheus.NewRegistry()
 	if err := registry.Register(newCollector(db, planes)); err != nil {
@@ -86,7 +92,7 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	token := admin.NewToken()
-	service := &admin.Service{Org: names.Org, Ledger: ledger.New(db), Fleet: planes, Cursor: project.Cursor, Wake: links.Wake}
+	service := &admin.Service{Org: names.Org, Ledger: ledger.New(db), Fleet: planes, Identity: authority, Cursor: project.Cursor, Wake: links.Wake}
 	operator.Handle(adminv1connect.NewAdminServiceHandler(service, append(operator.Options(), connect.WithInterceptors(admin.RequireToken(token)))...))
 
 	linkListener, err := net.Listen("tcp", c.LinkListen)

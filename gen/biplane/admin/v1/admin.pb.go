@@ -10,6 +10,7 @@ import (
 	v1 "biplane.dev/biplane/gen/biplane/link/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -22,6 +23,68 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+type Enrolment int32
+
+const (
+	// The plane's identity is not of this control plane's making.
+	Enrolment_ENROLMENT_UNSPECIFIED Enrolment = 0
+	// A token waits for it.
+	Enrolment_ENROLMENT_INVITED Enrolment = 1
+	// Its token has expired unused.
+	Enrolment_ENROLMENT_LAPSED   Enrolment = 2
+	Enrolment_ENROLMENT_ENROLLED Enrolment = 3
+	// It did not renew its certificate in time, and needs a new token.
+	Enrolment_ENROLMENT_EXPIRED Enrolment = 4
+	Enrolment_ENROLMENT_REMOVED Enrolment = 5
+)
+
+// Enum value maps for Enrolment.
+var (
+	Enrolment_name = map[int32]string{
+		0: "ENROLMENT_UNSPECIFIED",
+		1: "ENROLMENT_INVITED",
+		2: "ENROLMENT_LAPSED",
+		3: "ENROLMENT_ENROLLED",
+		4: "ENROLMENT_EXPIRED",
+		5: "ENROLMENT_REMOVED",
+	}
+	Enrolment_value = map[string]int32{
+		"ENROLMENT_UNSPECIFIED": 0,
+		"ENROLMENT_INVITED":     1,
+		"ENROLMENT_LAPSED":      2,
+		"ENROLMENT_ENROLLED":    3,
+		"ENROLMENT_EXPIRED":     4,
+		"ENROLMENT_REMOVED":     5,
+	}
+)
+
+func (x Enrolment) Enum() *Enrolment {
+	p := new(Enrolment)
+	*p = x
+	return p
+}
+
+func (x Enrolment) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Enrolment) Descriptor() protoreflect.EnumDescriptor {
+	return file_biplane_admin_v1_admin_proto_enumTypes[0].Descriptor()
+}
+
+func (Enrolment) Type() protoreflect.EnumType {
+	return &file_biplane_admin_v1_admin_proto_enumTypes[0]
+}
+
+func (x Enrolment) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Enrolment.Descriptor instead.
+func (Enrolment) EnumDescriptor() ([]byte, []int) {
+	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{0}
+}
 
 type ListRunsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -365,7 +428,9 @@ func (x *PhaseCount) GetCount() int64 {
 }
 
 type ListPlanesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Also those that were removed.
+	Removed       bool `protobuf:"varint,1,opt,name=removed,proto3" json:"removed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -398,6 +463,13 @@ func (x *ListPlanesRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ListPlanesRequest.ProtoReflect.Descriptor instead.
 func (*ListPlanesRequest) Descriptor() ([]byte, []int) {
 	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ListPlanesRequest) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
 }
 
 type ListPlanesResponse struct {
@@ -444,6 +516,524 @@ func (x *ListPlanesResponse) GetPlanes() []*Plane {
 	return nil
 }
 
+type AddPlaneRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A DNS label, since it becomes part of host names.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The planes of a pool take over from each other. Empty means "default".
+	Pool string `protobuf:"bytes,2,opt,name=pool,proto3" json:"pool,omitempty"`
+	// Host names at which clients reach this plane.
+	FrontDoors []string `protobuf:"bytes,3,rep,name=front_doors,json=frontDoors,proto3" json:"front_doors,omitempty"`
+	// How long the token may be used; none means an hour, the most is 30 days.
+	TokenLife *durationpb.Duration `protobuf:"bytes,4,opt,name=token_life,json=tokenLife,proto3" json:"token_life,omitempty"`
+	// Who asks, for the record.
+	By            string `protobuf:"bytes,5,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddPlaneRequest) Reset() {
+	*x = AddPlaneRequest{}
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddPlaneRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddPlaneRequest) ProtoMessage() {}
+
+func (x *AddPlaneRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddPlaneRequest.ProtoReflect.Descriptor instead.
+func (*AddPlaneRequest) Descriptor() ([]byte, []int) {
+	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *AddPlaneRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AddPlaneRequest) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *AddPlaneRequest) GetFrontDoors() []string {
+	if x != nil {
+		return x.FrontDoors
+	}
+	return nil
+}
+
+func (x *AddPlaneRequest) GetTokenLife() *durationpb.Duration {
+	if x != nil {
+		return x.TokenLife
+	}
+	return nil
+}
+
+func (x *AddPlaneRequest) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+type AddPlaneResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Plane *Plane                 `protobuf:"bytes,1,opt,name=plane,proto3" json:"plane,omitempty"`
+	// Shown once; only its hash is kept.
+	Token         string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	TokenExpires  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=token_expires,json=tokenExpires,proto3" json:"token_expires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddPlaneResponse) Reset() {
+	*x = AddPlaneResponse{}
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddPlaneResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddPlaneResponse) ProtoMessage() {}
+
+func (x *AddPlaneResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddPlaneResponse.ProtoReflect.Descriptor instead.
+func (*AddPlaneResponse) Descriptor() ([]byte, []int) {
+	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *AddPlaneResponse) GetPlane() *Plane {
+	if x != nil {
+		return x.Plane
+	}
+	return nil
+}
+
+func (x *AddPlaneResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *AddPlaneResponse) GetTokenExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TokenExpires
+	}
+	return nil
+}
+
+type InvitePlaneRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	TokenLife     *durationpb.Duration   `protobuf:"bytes,2,opt,name=token_life,json=tokenLife,proto3" json:"token_life,omitempty"`
+	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InvitePlaneRequest) Reset() {
+	*x = InvitePlaneRequest{}
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InvitePlaneRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InvitePlaneRequest) ProtoMessage() {}
+
+func (x *InvitePlaneRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InvitePlaneRequest.ProtoReflect.Descriptor instead.
+func (*InvitePlaneRequest) Descriptor() ([]byte, []int) {
+	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *InvitePlaneRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *InvitePlaneRequest) GetTokenLife() *durationpb.Duration {
+	if x != nil {
+		return x.TokenLife
+	}
+	return nil
+}
+
+func (x *InvitePlaneRequest) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+type InvitePlaneResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	TokenExpires  *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=token_expires,json=tokenExpires,proto3" json:"token_expires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InvitePlaneResponse) Reset() {
+	*x = InvitePlaneResponse{}
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InvitePlaneResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InvitePlaneResponse) ProtoMessage() {}
+
+func (x *InvitePlaneResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InvitePlaneResponse.ProtoReflect.Descriptor instead.
+func (*InvitePlaneResponse) Descriptor() ([]byte, []int) {
+	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *InvitePlaneResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *InvitePlaneResponse) GetTokenExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.TokenExpires
+	}
+	return nil
+}
+
+type RemovePlaneRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	By            string                 `protobuf:"bytes,2,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemovePlaneRequest) Reset() {
+	*x = RemovePlaneRequest{}
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemovePlaneRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemovePlaneRequest) ProtoMessage() {}
+
+func (x *RemovePlaneRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemovePlaneRequest.ProtoReflect.Descriptor instead.
+func (*RemovePlaneRequest) Descriptor() ([]byte, []int) {
+	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RemovePlaneRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RemovePlaneRequest) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+type RemovePlaneResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemovePlaneResponse) Reset() {
+	*x = RemovePlaneResponse{}
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemovePlaneResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemovePlaneResponse) ProtoMessage() {}
+
+func (x *RemovePlaneResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemovePlaneResponse.ProtoReflect.Descriptor instead.
+func (*RemovePlaneResponse) Descriptor() ([]byte, []int) {
+	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+}
+
+type ListIdentityEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty means any.
+	Plane string `protobuf:"bytes,1,opt,name=plane,proto3" json:"plane,omitempty"`
+	// At most 1,000; 0 means 100.
+	Limit         int32 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListIdentityEventsRequest) Reset() {
+	*x = ListIdentityEventsRequest{}
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListIdentityEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListIdentityEventsRequest) ProtoMessage() {}
+
+func (x *ListIdentityEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListIdentityEventsRequest.ProtoReflect.Descriptor instead.
+func (*ListIdentityEventsRequest) Descriptor() ([]byte, []int) {
+	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListIdentityEventsRequest) GetPlane() string {
+	if x != nil {
+		return x.Plane
+	}
+	return ""
+}
+
+func (x *ListIdentityEventsRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type ListIdentityEventsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Events        []*IdentityEvent       `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListIdentityEventsResponse) Reset() {
+	*x = ListIdentityEventsResponse{}
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListIdentityEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListIdentityEventsResponse) ProtoMessage() {}
+
+func (x *ListIdentityEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListIdentityEventsResponse.ProtoReflect.Descriptor instead.
+func (*ListIdentityEventsResponse) Descriptor() ([]byte, []int) {
+	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListIdentityEventsResponse) GetEvents() []*IdentityEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+type IdentityEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	At    *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	Plane string                 `protobuf:"bytes,2,opt,name=plane,proto3" json:"plane,omitempty"`
+	// A word of a closed list, such as "enrolled", "renewed", "token used again", "copied".
+	Event string `protobuf:"bytes,3,opt,name=event,proto3" json:"event,omitempty"`
+	// The operator's name, or the address that the plane called from.
+	By            string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	Detail        string `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IdentityEvent) Reset() {
+	*x = IdentityEvent{}
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IdentityEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IdentityEvent) ProtoMessage() {}
+
+func (x *IdentityEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IdentityEvent.ProtoReflect.Descriptor instead.
+func (*IdentityEvent) Descriptor() ([]byte, []int) {
+	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *IdentityEvent) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *IdentityEvent) GetPlane() string {
+	if x != nil {
+		return x.Plane
+	}
+	return ""
+}
+
+func (x *IdentityEvent) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+func (x *IdentityEvent) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *IdentityEvent) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
 type AbortRunRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -458,7 +1048,7 @@ type AbortRunRequest struct {
 
 func (x *AbortRunRequest) Reset() {
 	*x = AbortRunRequest{}
-	mi := &file_biplane_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -470,7 +1060,7 @@ func (x *AbortRunRequest) String() string {
 func (*AbortRunRequest) ProtoMessage() {}
 
 func (x *AbortRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_biplane_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -483,7 +1073,7 @@ func (x *AbortRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortRunRequest.ProtoReflect.Descriptor instead.
 func (*AbortRunRequest) Descriptor() ([]byte, []int) {
-	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AbortRunRequest) GetName() string {
@@ -532,7 +1122,7 @@ type AbortRunResponse struct {
 
 func (x *AbortRunResponse) Reset() {
 	*x = AbortRunResponse{}
-	mi := &file_biplane_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -544,7 +1134,7 @@ func (x *AbortRunResponse) String() string {
 func (*AbortRunResponse) ProtoMessage() {}
 
 func (x *AbortRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_biplane_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -557,7 +1147,7 @@ func (x *AbortRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortRunResponse.ProtoReflect.Descriptor instead.
 func (*AbortRunResponse) Descriptor() ([]byte, []int) {
-	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AbortRunResponse) GetRun() *Run {
@@ -605,7 +1195,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_biplane_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +1207,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_biplane_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +1220,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Run) GetOrg() string {
@@ -805,7 +1395,7 @@ type Action struct {
 
 func (x *Action) Reset() {
 	*x = Action{}
-	mi := &file_biplane_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +1407,7 @@ func (x *Action) String() string {
 func (*Action) ProtoMessage() {}
 
 func (x *Action) ProtoReflect() protoreflect.Message {
-	mi := &file_biplane_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +1420,7 @@ func (x *Action) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Action.ProtoReflect.Descriptor instead.
 func (*Action) Descriptor() ([]byte, []int) {
-	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Action) GetName() string {
@@ -971,14 +1561,21 @@ type Plane struct {
 	// How many changes the ledger is behind the plane, as far as the plane has told.
 	Behind int64 `protobuf:"varint,14,opt,name=behind,proto3" json:"behind,omitempty"`
 	// Commands that the plane has not applied yet.
-	CommandsPending int64 `protobuf:"varint,15,opt,name=commands_pending,json=commandsPending,proto3" json:"commands_pending,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	CommandsPending int64     `protobuf:"varint,15,opt,name=commands_pending,json=commandsPending,proto3" json:"commands_pending,omitempty"`
+	Pool            string    `protobuf:"bytes,16,opt,name=pool,proto3" json:"pool,omitempty"`
+	FrontDoors      []string  `protobuf:"bytes,17,rep,name=front_doors,json=frontDoors,proto3" json:"front_doors,omitempty"`
+	Enrolment       Enrolment `protobuf:"varint,18,opt,name=enrolment,proto3,enum=biplane.admin.v1.Enrolment" json:"enrolment,omitempty"`
+	// When its newest certificate expires, or its token when it has not enrolled yet.
+	Expires *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=expires,proto3" json:"expires,omitempty"`
+	// When somebody showed an identity of this plane that lives elsewhere; unset when that never happened since it enrolled.
+	Copied        *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=copied,proto3" json:"copied,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Plane) Reset() {
 	*x = Plane{}
-	mi := &file_biplane_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +1587,7 @@ func (x *Plane) String() string {
 func (*Plane) ProtoMessage() {}
 
 func (x *Plane) ProtoReflect() protoreflect.Message {
-	mi := &file_biplane_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_biplane_admin_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +1600,7 @@ func (x *Plane) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plane.ProtoReflect.Descriptor instead.
 func (*Plane) Descriptor() ([]byte, []int) {
-	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_biplane_admin_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Plane) GetOrg() string {
@@ -1111,11 +1708,46 @@ func (x *Plane) GetCommandsPending() int64 {
 	return 0
 }
 
+func (x *Plane) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *Plane) GetFrontDoors() []string {
+	if x != nil {
+		return x.FrontDoors
+	}
+	return nil
+}
+
+func (x *Plane) GetEnrolment() Enrolment {
+	if x != nil {
+		return x.Enrolment
+	}
+	return Enrolment_ENROLMENT_UNSPECIFIED
+}
+
+func (x *Plane) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+func (x *Plane) GetCopied() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Copied
+	}
+	return nil
+}
+
 var File_biplane_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_biplane_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x1cbiplane/admin/v1/admin.proto\x12\x10biplane.admin.v1\x1a\x1bbiplane/link/v1/state.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x01\n" +
+	"\x1cbiplane/admin/v1/admin.proto\x12\x10biplane.admin.v1\x1a\x1bbiplane/link/v1/state.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x01\n" +
 	"\x0fListRunsRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12.\n" +
@@ -1142,10 +1774,46 @@ const file_biplane_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"PhaseCount\x12,\n" +
 	"\x05phase\x18\x01 \x01(\x0e2\x16.biplane.link.v1.PhaseR\x05phase\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\x03R\x05count\"\x13\n" +
-	"\x11ListPlanesRequest\"E\n" +
+	"\x05count\x18\x02 \x01(\x03R\x05count\"-\n" +
+	"\x11ListPlanesRequest\x12\x18\n" +
+	"\aremoved\x18\x01 \x01(\bR\aremoved\"E\n" +
 	"\x12ListPlanesResponse\x12/\n" +
-	"\x06planes\x18\x01 \x03(\v2\x17.biplane.admin.v1.PlaneR\x06planes\"}\n" +
+	"\x06planes\x18\x01 \x03(\v2\x17.biplane.admin.v1.PlaneR\x06planes\"\xa4\x01\n" +
+	"\x0fAddPlaneRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04pool\x18\x02 \x01(\tR\x04pool\x12\x1f\n" +
+	"\vfront_doors\x18\x03 \x03(\tR\n" +
+	"frontDoors\x128\n" +
+	"\n" +
+	"token_life\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\ttokenLife\x12\x0e\n" +
+	"\x02by\x18\x05 \x01(\tR\x02by\"\x9d\x01\n" +
+	"\x10AddPlaneResponse\x12-\n" +
+	"\x05plane\x18\x01 \x01(\v2\x17.biplane.admin.v1.PlaneR\x05plane\x12\x19\n" +
+	"\x05token\x18\x02 \x01(\tB\x03\x80\x01\x01R\x05token\x12?\n" +
+	"\rtoken_expires\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\ftokenExpires\"r\n" +
+	"\x12InvitePlaneRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
+	"\n" +
+	"token_life\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\ttokenLife\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\"q\n" +
+	"\x13InvitePlaneResponse\x12\x19\n" +
+	"\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x05token\x12?\n" +
+	"\rtoken_expires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\ftokenExpires\"8\n" +
+	"\x12RemovePlaneRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02by\x18\x02 \x01(\tR\x02by\"\x15\n" +
+	"\x13RemovePlaneResponse\"G\n" +
+	"\x19ListIdentityEventsRequest\x12\x14\n" +
+	"\x05plane\x18\x01 \x01(\tR\x05plane\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x05R\x05limit\"U\n" +
+	"\x1aListIdentityEventsResponse\x127\n" +
+	"\x06events\x18\x01 \x03(\v2\x1f.biplane.admin.v1.IdentityEventR\x06events\"\x8f\x01\n" +
+	"\rIdentityEvent\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
+	"\x05plane\x18\x02 \x01(\tR\x05plane\x12\x14\n" +
+	"\x05event\x18\x03 \x01(\tR\x05event\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x16\n" +
+	"\x06detail\x18\x05 \x01(\tR\x06detail\"}\n" +
 	"\x0fAbortRunRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x16\n" +
@@ -1206,7 +1874,7 @@ const file_biplane_admin_v1_admin_proto_rawDesc = "" +
 	"inputs_uri\x18\x0f \x01(\tR\tinputsUri\x12\x1f\n" +
 	"\voutputs_uri\x18\x10 \x01(\tR\n" +
 	"outputsUri\x12/\n" +
-	"\x06reason\x18\x11 \x01(\x0e2\x17.biplane.link.v1.ReasonR\x06reason\"\x9e\x04\n" +
+	"\x06reason\x18\x11 \x01(\x0e2\x17.biplane.link.v1.ReasonR\x06reason\"\xf8\x05\n" +
 	"\x05Plane\x12\x10\n" +
 	"\x03org\x18\x01 \x01(\tR\x03org\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -1226,12 +1894,29 @@ const file_biplane_admin_v1_admin_proto_rawDesc = "" +
 	"\vruns_active\x18\r \x01(\x03R\n" +
 	"runsActive\x12\x16\n" +
 	"\x06behind\x18\x0e \x01(\x03R\x06behind\x12)\n" +
-	"\x10commands_pending\x18\x0f \x01(\x03R\x0fcommandsPending2\xda\x02\n" +
+	"\x10commands_pending\x18\x0f \x01(\x03R\x0fcommandsPending\x12\x12\n" +
+	"\x04pool\x18\x10 \x01(\tR\x04pool\x12\x1f\n" +
+	"\vfront_doors\x18\x11 \x03(\tR\n" +
+	"frontDoors\x129\n" +
+	"\tenrolment\x18\x12 \x01(\x0e2\x1b.biplane.admin.v1.EnrolmentR\tenrolment\x124\n" +
+	"\aexpires\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x122\n" +
+	"\x06copied\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\x06copied*\x99\x01\n" +
+	"\tEnrolment\x12\x19\n" +
+	"\x15ENROLMENT_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11ENROLMENT_INVITED\x10\x01\x12\x14\n" +
+	"\x10ENROLMENT_LAPSED\x10\x02\x12\x16\n" +
+	"\x12ENROLMENT_ENROLLED\x10\x03\x12\x15\n" +
+	"\x11ENROLMENT_EXPIRED\x10\x04\x12\x15\n" +
+	"\x11ENROLMENT_REMOVED\x10\x052\xd6\x05\n" +
 	"\fAdminService\x12Q\n" +
 	"\bListRuns\x12!.biplane.admin.v1.ListRunsRequest\x1a\".biplane.admin.v1.ListRunsResponse\x12K\n" +
 	"\x06GetRun\x12\x1f.biplane.admin.v1.GetRunRequest\x1a .biplane.admin.v1.GetRunResponse\x12W\n" +
 	"\n" +
 	"ListPlanes\x12#.biplane.admin.v1.ListPlanesRequest\x1a$.biplane.admin.v1.ListPlanesResponse\x12Q\n" +
+	"\bAddPlane\x12!.biplane.admin.v1.AddPlaneRequest\x1a\".biplane.admin.v1.AddPlaneResponse\x12Z\n" +
+	"\vInvitePlane\x12$.biplane.admin.v1.InvitePlaneRequest\x1a%.biplane.admin.v1.InvitePlaneResponse\x12Z\n" +
+	"\vRemovePlane\x12$.biplane.admin.v1.RemovePlaneRequest\x1a%.biplane.admin.v1.RemovePlaneResponse\x12o\n" +
+	"\x12ListIdentityEvents\x12+.biplane.admin.v1.ListIdentityEventsRequest\x1a,.biplane.admin.v1.ListIdentityEventsResponse\x12Q\n" +
 	"\bAbortRun\x12!.biplane.admin.v1.AbortRunRequest\x1a\".biplane.admin.v1.AbortRunResponseB2Z0biplane.dev/biplane/gen/biplane/admin/v1;adminv1b\x06proto3"
 
 var (
@@ -1246,69 +1931,99 @@ func file_biplane_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_biplane_admin_v1_admin_proto_rawDescData
 }
 
-var file_biplane_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_biplane_admin_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_biplane_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_biplane_admin_v1_admin_proto_goTypes = []any{
-	(*ListRunsRequest)(nil),       // 0: biplane.admin.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),      // 1: biplane.admin.v1.ListRunsResponse
-	(*GetRunRequest)(nil),         // 2: biplane.admin.v1.GetRunRequest
-	(*GetRunResponse)(nil),        // 3: biplane.admin.v1.GetRunResponse
-	(*PhaseCount)(nil),            // 4: biplane.admin.v1.PhaseCount
-	(*ListPlanesRequest)(nil),     // 5: biplane.admin.v1.ListPlanesRequest
-	(*ListPlanesResponse)(nil),    // 6: biplane.admin.v1.ListPlanesResponse
-	(*AbortRunRequest)(nil),       // 7: biplane.admin.v1.AbortRunRequest
-	(*AbortRunResponse)(nil),      // 8: biplane.admin.v1.AbortRunResponse
-	(*Run)(nil),                   // 9: biplane.admin.v1.Run
-	(*Action)(nil),                // 10: biplane.admin.v1.Action
-	(*Plane)(nil),                 // 11: biplane.admin.v1.Plane
-	(v1.Phase)(0),                 // 12: biplane.link.v1.Phase
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
-	(v1.ExitClass)(0),             // 14: biplane.link.v1.ExitClass
-	(v1.RunSource)(0),             // 15: biplane.link.v1.RunSource
-	(v1.Relation)(0),              // 16: biplane.link.v1.Relation
-	(v1.ActionKind)(0),            // 17: biplane.link.v1.ActionKind
-	(v1.CacheStatus)(0),           // 18: biplane.link.v1.CacheStatus
-	(v1.Reason)(0),                // 19: biplane.link.v1.Reason
+	(Enrolment)(0),                     // 0: biplane.admin.v1.Enrolment
+	(*ListRunsRequest)(nil),            // 1: biplane.admin.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),           // 2: biplane.admin.v1.ListRunsResponse
+	(*GetRunRequest)(nil),              // 3: biplane.admin.v1.GetRunRequest
+	(*GetRunResponse)(nil),             // 4: biplane.admin.v1.GetRunResponse
+	(*PhaseCount)(nil),                 // 5: biplane.admin.v1.PhaseCount
+	(*ListPlanesRequest)(nil),          // 6: biplane.admin.v1.ListPlanesRequest
+	(*ListPlanesResponse)(nil),         // 7: biplane.admin.v1.ListPlanesResponse
+	(*AddPlaneRequest)(nil),            // 8: biplane.admin.v1.AddPlaneRequest
+	(*AddPlaneResponse)(nil),           // 9: biplane.admin.v1.AddPlaneResponse
+	(*InvitePlaneRequest)(nil),         // 10: biplane.admin.v1.InvitePlaneRequest
+	(*InvitePlaneResponse)(nil),        // 11: biplane.admin.v1.InvitePlaneResponse
+	(*RemovePlaneRequest)(nil),         // 12: biplane.admin.v1.RemovePlaneRequest
+	(*RemovePlaneResponse)(nil),        // 13: biplane.admin.v1.RemovePlaneResponse
+	(*ListIdentityEventsRequest)(nil),  // 14: biplane.admin.v1.ListIdentityEventsRequest
+	(*ListIdentityEventsResponse)(nil), // 15: biplane.admin.v1.ListIdentityEventsResponse
+	(*IdentityEvent)(nil),              // 16: biplane.admin.v1.IdentityEvent
+	(*AbortRunRequest)(nil),            // 17: biplane.admin.v1.AbortRunRequest
+	(*AbortRunResponse)(nil),           // 18: biplane.admin.v1.AbortRunResponse
+	(*Run)(nil),                        // 19: biplane.admin.v1.Run
+	(*Action)(nil),                     // 20: biplane.admin.v1.Action
+	(*Plane)(nil),                      // 21: biplane.admin.v1.Plane
+	(v1.Phase)(0),                      // 22: biplane.link.v1.Phase
+	(*durationpb.Duration)(nil),        // 23: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),      // 24: google.protobuf.Timestamp
+	(v1.ExitClass)(0),                  // 25: biplane.link.v1.ExitClass
+	(v1.RunSource)(0),                  // 26: biplane.link.v1.RunSource
+	(v1.Relation)(0),                   // 27: biplane.link.v1.Relation
+	(v1.ActionKind)(0),                 // 28: biplane.link.v1.ActionKind
+	(v1.CacheStatus)(0),                // 29: biplane.link.v1.CacheStatus
+	(v1.Reason)(0),                     // 30: biplane.link.v1.Reason
 }
 var file_biplane_admin_v1_admin_proto_depIdxs = []int32{
-	12, // 0: biplane.admin.v1.ListRunsRequest.phases:type_name -> biplane.link.v1.Phase
-	9,  // 1: biplane.admin.v1.ListRunsResponse.runs:type_name -> biplane.admin.v1.Run
-	9,  // 2: biplane.admin.v1.GetRunResponse.run:type_name -> biplane.admin.v1.Run
-	10, // 3: biplane.admin.v1.GetRunResponse.actions:type_name -> biplane.admin.v1.Action
-	4,  // 4: biplane.admin.v1.GetRunResponse.counts:type_name -> biplane.admin.v1.PhaseCount
-	12, // 5: biplane.admin.v1.PhaseCount.phase:type_name -> biplane.link.v1.Phase
-	11, // 6: biplane.admin.v1.ListPlanesResponse.planes:type_name -> biplane.admin.v1.Plane
-	9,  // 7: biplane.admin.v1.AbortRunResponse.run:type_name -> biplane.admin.v1.Run
-	12, // 8: biplane.admin.v1.Run.phase:type_name -> biplane.link.v1.Phase
-	13, // 9: biplane.admin.v1.Run.created:type_name -> google.protobuf.Timestamp
-	13, // 10: biplane.admin.v1.Run.started:type_name -> google.protobuf.Timestamp
-	13, // 11: biplane.admin.v1.Run.ended:type_name -> google.protobuf.Timestamp
-	14, // 12: biplane.admin.v1.Run.exit_class:type_name -> biplane.link.v1.ExitClass
-	15, // 13: biplane.admin.v1.Run.source:type_name -> biplane.link.v1.RunSource
-	16, // 14: biplane.admin.v1.Run.relation:type_name -> biplane.link.v1.Relation
-	13, // 15: biplane.admin.v1.Run.not_reporting_since:type_name -> google.protobuf.Timestamp
-	17, // 16: biplane.admin.v1.Action.kind:type_name -> biplane.link.v1.ActionKind
-	12, // 17: biplane.admin.v1.Action.phase:type_name -> biplane.link.v1.Phase
-	13, // 18: biplane.admin.v1.Action.created:type_name -> google.protobuf.Timestamp
-	13, // 19: biplane.admin.v1.Action.started:type_name -> google.protobuf.Timestamp
-	13, // 20: biplane.admin.v1.Action.ended:type_name -> google.protobuf.Timestamp
-	18, // 21: biplane.admin.v1.Action.cache_status:type_name -> biplane.link.v1.CacheStatus
-	14, // 22: biplane.admin.v1.Action.exit_class:type_name -> biplane.link.v1.ExitClass
-	19, // 23: biplane.admin.v1.Action.reason:type_name -> biplane.link.v1.Reason
-	13, // 24: biplane.admin.v1.Plane.since:type_name -> google.protobuf.Timestamp
-	13, // 25: biplane.admin.v1.Plane.last_heard:type_name -> google.protobuf.Timestamp
-	0,  // 26: biplane.admin.v1.AdminService.ListRuns:input_type -> biplane.admin.v1.ListRunsRequest
-	2,  // 27: biplane.admin.v1.AdminService.GetRun:input_type -> biplane.admin.v1.GetRunRequest
-	5,  // 28: biplane.admin.v1.AdminService.ListPlanes:input_type -> biplane.admin.v1.ListPlanesRequest
-	7,  // 29: biplane.admin.v1.AdminService.AbortRun:input_type -> biplane.admin.v1.AbortRunRequest
-	1,  // 30: biplane.admin.v1.AdminService.ListRuns:output_type -> biplane.admin.v1.ListRunsResponse
-	3,  // 31: biplane.admin.v1.AdminService.GetRun:output_type -> biplane.admin.v1.GetRunResponse
-	6,  // 32: biplane.admin.v1.AdminService.ListPlanes:output_type -> biplane.admin.v1.ListPlanesResponse
-	8,  // 33: biplane.admin.v1.AdminService.AbortRun:output_type -> biplane.admin.v1.AbortRunResponse
-	30, // [30:34] is the sub-list for method output_type
-	26, // [26:30] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	22, // 0: biplane.admin.v1.ListRunsRequest.phases:type_name -> biplane.link.v1.Phase
+	19, // 1: biplane.admin.v1.ListRunsResponse.runs:type_name -> biplane.admin.v1.Run
+	19, // 2: biplane.admin.v1.GetRunResponse.run:type_name -> biplane.admin.v1.Run
+	20, // 3: biplane.admin.v1.GetRunResponse.actions:type_name -> biplane.admin.v1.Action
+	5,  // 4: biplane.admin.v1.GetRunResponse.counts:type_name -> biplane.admin.v1.PhaseCount
+	22, // 5: biplane.admin.v1.PhaseCount.phase:type_name -> biplane.link.v1.Phase
+	21, // 6: biplane.admin.v1.ListPlanesResponse.planes:type_name -> biplane.admin.v1.Plane
+	23, // 7: biplane.admin.v1.AddPlaneRequest.token_life:type_name -> google.protobuf.Duration
+	21, // 8: biplane.admin.v1.AddPlaneResponse.plane:type_name -> biplane.admin.v1.Plane
+	24, // 9: biplane.admin.v1.AddPlaneResponse.token_expires:type_name -> google.protobuf.Timestamp
+	23, // 10: biplane.admin.v1.InvitePlaneRequest.token_life:type_name -> google.protobuf.Duration
+	24, // 11: biplane.admin.v1.InvitePlaneResponse.token_expires:type_name -> google.protobuf.Timestamp
+	16, // 12: biplane.admin.v1.ListIdentityEventsResponse.events:type_name -> biplane.admin.v1.IdentityEvent
+	24, // 13: biplane.admin.v1.IdentityEvent.at:type_name -> google.protobuf.Timestamp
+	19, // 14: biplane.admin.v1.AbortRunResponse.run:type_name -> biplane.admin.v1.Run
+	22, // 15: biplane.admin.v1.Run.phase:type_name -> biplane.link.v1.Phase
+	24, // 16: biplane.admin.v1.Run.created:type_name -> google.protobuf.Timestamp
+	24, // 17: biplane.admin.v1.Run.started:type_name -> google.protobuf.Timestamp
+	24, // 18: biplane.admin.v1.Run.ended:type_name -> google.protobuf.Timestamp
+	25, // 19: biplane.admin.v1.Run.exit_class:type_name -> biplane.link.v1.ExitClass
+	26, // 20: biplane.admin.v1.Run.source:type_name -> biplane.link.v1.RunSource
+	27, // 21: biplane.admin.v1.Run.relation:type_name -> biplane.link.v1.Relation
+	24, // 22: biplane.admin.v1.Run.not_reporting_since:type_name -> google.protobuf.Timestamp
+	28, // 23: biplane.admin.v1.Action.kind:type_name -> biplane.link.v1.ActionKind
+	22, // 24: biplane.admin.v1.Action.phase:type_name -> biplane.link.v1.Phase
+	24, // 25: biplane.admin.v1.Action.created:type_name -> google.protobuf.Timestamp
+	24, // 26: biplane.admin.v1.Action.started:type_name -> google.protobuf.Timestamp
+	24, // 27: biplane.admin.v1.Action.ended:type_name -> google.protobuf.Timestamp
+	29, // 28: biplane.admin.v1.Action.cache_status:type_name -> biplane.link.v1.CacheStatus
+	25, // 29: biplane.admin.v1.Action.exit_class:type_name -> biplane.link.v1.ExitClass
+	30, // 30: biplane.admin.v1.Action.reason:type_name -> biplane.link.v1.Reason
+	24, // 31: biplane.admin.v1.Plane.since:type_name -> google.protobuf.Timestamp
+	24, // 32: biplane.admin.v1.Plane.last_heard:type_name -> google.protobuf.Timestamp
+	0,  // 33: biplane.admin.v1.Plane.enrolment:type_name -> biplane.admin.v1.Enrolment
+	24, // 34: biplane.admin.v1.Plane.expires:type_name -> google.protobuf.Timestamp
+	24, // 35: biplane.admin.v1.Plane.copied:type_name -> google.protobuf.Timestamp
+	1,  // 36: biplane.admin.v1.AdminService.ListRuns:input_type -> biplane.admin.v1.ListRunsRequest
+	3,  // 37: biplane.admin.v1.AdminService.GetRun:input_type -> biplane.admin.v1.GetRunRequest
+	6,  // 38: biplane.admin.v1.AdminService.ListPlanes:input_type -> biplane.admin.v1.ListPlanesRequest
+	8,  // 39: biplane.admin.v1.AdminService.AddPlane:input_type -> biplane.admin.v1.AddPlaneRequest
+	10, // 40: biplane.admin.v1.AdminService.InvitePlane:input_type -> biplane.admin.v1.InvitePlaneRequest
+	12, // 41: biplane.admin.v1.AdminService.RemovePlane:input_type -> biplane.admin.v1.RemovePlaneRequest
+	14, // 42: biplane.admin.v1.AdminService.ListIdentityEvents:input_type -> biplane.admin.v1.ListIdentityEventsRequest
+	17, // 43: biplane.admin.v1.AdminService.AbortRun:input_type -> biplane.admin.v1.AbortRunRequest
+	2,  // 44: biplane.admin.v1.AdminService.ListRuns:output_type -> biplane.admin.v1.ListRunsResponse
+	4,  // 45: biplane.admin.v1.AdminService.GetRun:output_type -> biplane.admin.v1.GetRunResponse
+	7,  // 46: biplane.admin.v1.AdminService.ListPlanes:output_type -> biplane.admin.v1.ListPlanesResponse
+	9,  // 47: biplane.admin.v1.AdminService.AddPlane:output_type -> biplane.admin.v1.AddPlaneResponse
+	11, // 48: biplane.admin.v1.AdminService.InvitePlane:output_type -> biplane.admin.v1.InvitePlaneResponse
+	13, // 49: biplane.admin.v1.AdminService.RemovePlane:output_type -> biplane.admin.v1.RemovePlaneResponse
+	15, // 50: biplane.admin.v1.AdminService.ListIdentityEvents:output_type -> biplane.admin.v1.ListIdentityEventsResponse
+	18, // 51: biplane.admin.v1.AdminService.AbortRun:output_type -> biplane.admin.v1.AbortRunResponse
+	44, // [44:52] is the sub-list for method output_type
+	36, // [36:44] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_biplane_admin_v1_admin_proto_init() }
@@ -1321,13 +2036,14 @@ func file_biplane_admin_v1_admin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_biplane_admin_v1_admin_proto_rawDesc), len(file_biplane_admin_v1_admin_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   12,
+			NumEnums:      1,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_biplane_admin_v1_admin_proto_goTypes,
 		DependencyIndexes: file_biplane_admin_v1_admin_proto_depIdxs,
+		EnumInfos:         file_biplane_admin_v1_admin_proto_enumTypes,
 		MessageInfos:      file_biplane_admin_v1_admin_proto_msgTypes,
 	}.Build()
 	File_biplane_admin_v1_admin_proto = out.File

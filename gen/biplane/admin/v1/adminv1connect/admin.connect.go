@@ -39,6 +39,17 @@ const (
 	AdminServiceGetRunProcedure = "/biplane.admin.v1.AdminService/GetRun"
 	// AdminServiceListPlanesProcedure is the fully-qualified name of the AdminService's ListPlanes RPC.
 	AdminServiceListPlanesProcedure = "/biplane.admin.v1.AdminService/ListPlanes"
+	// AdminServiceAddPlaneProcedure is the fully-qualified name of the AdminService's AddPlane RPC.
+	AdminServiceAddPlaneProcedure = "/biplane.admin.v1.AdminService/AddPlane"
+	// AdminServiceInvitePlaneProcedure is the fully-qualified name of the AdminService's InvitePlane
+	// RPC.
+	AdminServiceInvitePlaneProcedure = "/biplane.admin.v1.AdminService/InvitePlane"
+	// AdminServiceRemovePlaneProcedure is the fully-qualified name of the AdminService's RemovePlane
+	// RPC.
+	AdminServiceRemovePlaneProcedure = "/biplane.admin.v1.AdminService/RemovePlane"
+	// AdminServiceListIdentityEventsProcedure is the fully-qualified name of the AdminService's
+	// ListIdentityEvents RPC.
+	AdminServiceListIdentityEventsProcedure = "/biplane.admin.v1.AdminService/ListIdentityEvents"
 	// AdminServiceAbortRunProcedure is the fully-qualified name of the AdminService's AbortRun RPC.
 	AdminServiceAbortRunProcedure = "/biplane.admin.v1.AdminService/AbortRun"
 )
@@ -51,6 +62,15 @@ type AdminServiceClient interface {
 	GetRun(context.Context, *v1.GetRunRequest) (*v1.GetRunResponse, error)
 	// ListPlanes lists the data planes.
 	ListPlanes(context.Context, *v1.ListPlanesRequest) (*v1.ListPlanesResponse, error)
+	// AddPlane registers a data plane and answers with the one-time token with which it enrols.
+	AddPlane(context.Context, *v1.AddPlaneRequest) (*v1.AddPlaneResponse, error)
+	// InvitePlane makes a new token for a plane that is registered: its certificate has expired, its machine is new, or its
+	// identity was copied. When the token is used, every earlier certificate of the plane is refused.
+	InvitePlane(context.Context, *v1.InvitePlaneRequest) (*v1.InvitePlaneResponse, error)
+	// RemovePlane cuts the plane's sessions and refuses its certificates from now on. What it reported stays.
+	RemovePlane(context.Context, *v1.RemovePlaneRequest) (*v1.RemovePlaneResponse, error)
+	// ListIdentityEvents tells what happened to the identities of planes, newest first.
+	ListIdentityEvents(context.Context, *v1.ListIdentityEventsRequest) (*v1.ListIdentityEventsResponse, error)
 	// AbortRun queues the order for the run's data plane, and answers when it is stored.
 	AbortRun(context.Context, *v1.AbortRunRequest) (*v1.AbortRunResponse, error)
 }
@@ -84,6 +104,30 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("ListPlanes")),
 			connect.WithClientOptions(opts...),
 		),
+		addPlane: connect.NewClient[v1.AddPlaneRequest, v1.AddPlaneResponse](
+			httpClient,
+			baseURL+AdminServiceAddPlaneProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("AddPlane")),
+			connect.WithClientOptions(opts...),
+		),
+		invitePlane: connect.NewClient[v1.InvitePlaneRequest, v1.InvitePlaneResponse](
+			httpClient,
+			baseURL+AdminServiceInvitePlaneProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("InvitePlane")),
+			connect.WithClientOptions(opts...),
+		),
+		removePlane: connect.NewClient[v1.RemovePlaneRequest, v1.RemovePlaneResponse](
+			httpClient,
+			baseURL+AdminServiceRemovePlaneProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("RemovePlane")),
+			connect.WithClientOptions(opts...),
+		),
+		listIdentityEvents: connect.NewClient[v1.ListIdentityEventsRequest, v1.ListIdentityEventsResponse](
+			httpClient,
+			baseURL+AdminServiceListIdentityEventsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListIdentityEvents")),
+			connect.WithClientOptions(opts...),
+		),
 		abortRun: connect.NewClient[v1.AbortRunRequest, v1.AbortRunResponse](
 			httpClient,
 			baseURL+AdminServiceAbortRunProcedure,
@@ -95,10 +139,14 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 
 // adminServiceClient implements AdminServiceClient.
 type adminServiceClient struct {
-	listRuns   *connect.Client[v1.ListRunsRequest, v1.ListRunsResponse]
-	getRun     *connect.Client[v1.GetRunRequest, v1.GetRunResponse]
-	listPlanes *connect.Client[v1.ListPlanesRequest, v1.ListPlanesResponse]
-	abortRun   *connect.Client[v1.AbortRunRequest, v1.AbortRunResponse]
+	listRuns           *connect.Client[v1.ListRunsRequest, v1.ListRunsResponse]
+	getRun             *connect.Client[v1.GetRunRequest, v1.GetRunResponse]
+	listPlanes         *connect.Client[v1.ListPlanesRequest, v1.ListPlanesResponse]
+	addPlane           *connect.Client[v1.AddPlaneRequest, v1.AddPlaneResponse]
+	invitePlane        *connect.Client[v1.InvitePlaneRequest, v1.InvitePlaneResponse]
+	removePlane        *connect.Client[v1.RemovePlaneRequest, v1.RemovePlaneResponse]
+	listIdentityEvents *connect.Client[v1.ListIdentityEventsRequest, v1.ListIdentityEventsResponse]
+	abortRun           *connect.Client[v1.AbortRunRequest, v1.AbortRunResponse]
 }
 
 // ListRuns calls biplane.admin.v1.AdminService.ListRuns.
@@ -128,6 +176,42 @@ func (c *adminServiceClient) ListPlanes(ctx context.Context, req *v1.ListPlanesR
 	return nil, err
 }
 
+// AddPlane calls biplane.admin.v1.AdminService.AddPlane.
+func (c *adminServiceClient) AddPlane(ctx context.Context, req *v1.AddPlaneRequest) (*v1.AddPlaneResponse, error) {
+	response, err := c.addPlane.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// InvitePlane calls biplane.admin.v1.AdminService.InvitePlane.
+func (c *adminServiceClient) InvitePlane(ctx context.Context, req *v1.InvitePlaneRequest) (*v1.InvitePlaneResponse, error) {
+	response, err := c.invitePlane.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RemovePlane calls biplane.admin.v1.AdminService.RemovePlane.
+func (c *adminServiceClient) RemovePlane(ctx context.Context, req *v1.RemovePlaneRequest) (*v1.RemovePlaneResponse, error) {
+	response, err := c.removePlane.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListIdentityEvents calls biplane.admin.v1.AdminService.ListIdentityEvents.
+func (c *adminServiceClient) ListIdentityEvents(ctx context.Context, req *v1.ListIdentityEventsRequest) (*v1.ListIdentityEventsResponse, error) {
+	response, err := c.listIdentityEvents.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AbortRun calls biplane.admin.v1.AdminService.AbortRun.
 func (c *adminServiceClient) AbortRun(ctx context.Context, req *v1.AbortRunRequest) (*v1.AbortRunResponse, error) {
 	response, err := c.abortRun.CallUnary(ctx, connect.NewRequest(req))
@@ -145,6 +229,15 @@ type AdminServiceHandler interface {
 	GetRun(context.Context, *v1.GetRunRequest) (*v1.GetRunResponse, error)
 	// ListPlanes lists the data planes.
 	ListPlanes(context.Context, *v1.ListPlanesRequest) (*v1.ListPlanesResponse, error)
+	// AddPlane registers a data plane and answers with the one-time token with which it enrols.
+	AddPlane(context.Context, *v1.AddPlaneRequest) (*v1.AddPlaneResponse, error)
+	// InvitePlane makes a new token for a plane that is registered: its certificate has expired, its machine is new, or its
+	// identity was copied. When the token is used, every earlier certificate of the plane is refused.
+	InvitePlane(context.Context, *v1.InvitePlaneRequest) (*v1.InvitePlaneResponse, error)
+	// RemovePlane cuts the plane's sessions and refuses its certificates from now on. What it reported stays.
+	RemovePlane(context.Context, *v1.RemovePlaneRequest) (*v1.RemovePlaneResponse, error)
+	// ListIdentityEvents tells what happened to the identities of planes, newest first.
+	ListIdentityEvents(context.Context, *v1.ListIdentityEventsRequest) (*v1.ListIdentityEventsResponse, error)
 	// AbortRun queues the order for the run's data plane, and answers when it is stored.
 	AbortRun(context.Context, *v1.AbortRunRequest) (*v1.AbortRunResponse, error)
 }
@@ -174,6 +267,30 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("ListPlanes")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceAddPlaneHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceAddPlaneProcedure,
+		svc.AddPlane,
+		connect.WithSchema(adminServiceMethods.ByName("AddPlane")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceInvitePlaneHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceInvitePlaneProcedure,
+		svc.InvitePlane,
+		connect.WithSchema(adminServiceMethods.ByName("InvitePlane")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceRemovePlaneHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceRemovePlaneProcedure,
+		svc.RemovePlane,
+		connect.WithSchema(adminServiceMethods.ByName("RemovePlane")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceListIdentityEventsHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListIdentityEventsProcedure,
+		svc.ListIdentityEvents,
+		connect.WithSchema(adminServiceMethods.ByName("ListIdentityEvents")),
+		connect.WithHandlerOptions(opts...),
+	)
 	adminServiceAbortRunHandler := connect.NewUnaryHandlerSimple(
 		AdminServiceAbortRunProcedure,
 		svc.AbortRun,
@@ -188,6 +305,14 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceGetRunHandler.ServeHTTP(w, r)
 		case AdminServiceListPlanesProcedure:
 			adminServiceListPlanesHandler.ServeHTTP(w, r)
+		case AdminServiceAddPlaneProcedure:
+			adminServiceAddPlaneHandler.ServeHTTP(w, r)
+		case AdminServiceInvitePlaneProcedure:
+			adminServiceInvitePlaneHandler.ServeHTTP(w, r)
+		case AdminServiceRemovePlaneProcedure:
+			adminServiceRemovePlaneHandler.ServeHTTP(w, r)
+		case AdminServiceListIdentityEventsProcedure:
+			adminServiceListIdentityEventsHandler.ServeHTTP(w, r)
 		case AdminServiceAbortRunProcedure:
 			adminServiceAbortRunHandler.ServeHTTP(w, r)
 		default:
@@ -209,6 +334,22 @@ func (UnimplementedAdminServiceHandler) GetRun(context.Context, *v1.GetRunReques
 
 func (UnimplementedAdminServiceHandler) ListPlanes(context.Context, *v1.ListPlanesRequest) (*v1.ListPlanesResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("biplane.admin.v1.AdminService.ListPlanes is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) AddPlane(context.Context, *v1.AddPlaneRequest) (*v1.AddPlaneResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("biplane.admin.v1.AdminService.AddPlane is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) InvitePlane(context.Context, *v1.InvitePlaneRequest) (*v1.InvitePlaneResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("biplane.admin.v1.AdminService.InvitePlane is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) RemovePlane(context.Context, *v1.RemovePlaneRequest) (*v1.RemovePlaneResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("biplane.admin.v1.AdminService.RemovePlane is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListIdentityEvents(context.Context, *v1.ListIdentityEventsRequest) (*v1.ListIdentityEventsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("biplane.admin.v1.AdminService.ListIdentityEvents is not implemented"))
 }
 
 func (UnimplementedAdminServiceHandler) AbortRun(context.Context, *v1.AbortRunRequest) (*v1.AbortRunResponse, error) {
