@@ -10,8 +10,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"biplane.dev/biplane/internal/localca"
 )
 
 var program string
@@ -33,7 +31,6 @@ func TestMain(m *testing.M) {
 type process struct {
 	t     *testing.T
 	state string
-	tls   string
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 	log   strings.Builder
@@ -43,20 +40,13 @@ type process struct {
 func prepare(t *testing.T) *process {
 	t.Helper()
 	root := t.TempDir()
-	p := &process{t: t, state: filepath.Join(root, "state"), tls: filepath.Join(root, "tls")}
-	ca, err := localca.Open(filepath.Join(root, "ca"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := ca.Server(p.tls, "127.0.0.1"); err != nil {
-		t.Fatal(err)
-	}
+	p := &process{t: t, state: filepath.Join(root, "state")}
 	return p
 }
 
 // command is a control plane on the state, with further flags.
 func (p *process) command(flags ...string) *exec.Cmd {
-	return exec.Command(program, append([]string{"--state", p.state, "--tls", p.tls}, flags...)...)
+	return exec.Command(program, append([]string{"--state", p.state}, flags...)...)
 }
 
 func (p *process) start(flags ...string) {
@@ -197,7 +187,8 @@ func TestWrongFlagsAreOneClearLine(t *testing.T) {
 	}{
 		"an admin API for everybody": {[]string{"--admin-listen", "0.0.0.0:0"}, "must be a loopback address"},
 		"a port in use":              {[]string{"--link-listen", busy.read("link.addr")}, "address already in use"},
-		"no TLS files":               {[]string{"--tls", t.TempDir()}, "ca.crt"},
+		"a local plane nowhere":      {[]string{"--local-plane", "here"}, "must be NAME=DIR"},
+		"a local plane of no name":   {[]string{"--local-plane", "Not a name=" + t.TempDir()}, "local-plane"},
 	} {
 		out, err := p.command(c.flags...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), c.want) || strings.Count(strings.TrimSpace(string(out)), "\n") != 0 {

@@ -38,7 +38,7 @@ func (*boundaryCommand) Help() string {
 	return `Runs a program that puts markers into everything a program can hold (code, inputs, outputs, variables, secrets, logs, errors,
 reports, images, raw data and more), then looks for them in everything that the control plane has: its database, files, logs,
 metrics and the memory of its processes, also in base64, hex, UTF-16, gzip and zstd. It must run where the control plane runs, as
-its user or as root. It makes a project named boundary-…, and archives it.
+its user or as root. It makes a project named boundary-… and archives it, and registers a plane of a random name and removes it.
 
 The exit code is 0 only if nothing was found, and if the search has proved that it could have found it: a marker in a name must be
 seen in the same places, and every other marker in the data plane.
@@ -61,8 +61,13 @@ func (c *boundaryCommand) Run(g *global) error {
 		return fmt.Errorf("no process of the control plane was found; name it with --pid N")
 	}
 	say := g.Err
-	fmt.Fprintln(say, "A program with markers runs through the SDK …")
 	probe := boundary.NewProbe()
+	forget, err := c.addNamed(ctx, g, probe)
+	if err != nil {
+		return err
+	}
+	defer forget()
+	fmt.Fprintln(say, "A program with markers runs through the SDK …")
 	if err := probe.Run(ctx, c.Python, c.Config, progress{say}); err != nil {
 		return err
 	}
@@ -86,6 +91,26 @@ func (c *boundaryCommand) Run(g *global) error {
 		return errBreached
 	}
 	return nil
+}
+
+// addNamed registers a plane whose name is the marker in names, so that it gets into what runs and projects are not named in: the
+// log and the metrics. Nobody ever enrols as it.
+func (c *boundaryCommand) addNamed(ctx context.Context, g *global, probe *boundary.Probe) (forget func(), err error) {
+	client, err := controlPlane(g)
+	if err != nil {
+		return nil, err
+	}
+	const by = "biplane doctor boundary"
+	if _, err := client.AddPlane(ctx, &adminv1.AddPlaneRequest{Name: string(probe.Name), By: by}); err != nil {
+		return nil, err
+	}
+	return func() {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		if _, err := client.RemovePlane(last, &adminv1.RemovePlaneRequest{Name: string(probe.Name), By: by}); err != nil {
+			fmt.Fprintf(g.Err, "The plane %s was not removed: %v; do it with: biplane planes remove %s\n", probe.Name, err, probe.Name)
+		}
+	}, nil
 }
 
 // fill takes what was not said from the demo's state folder.
@@ -114,8 +139,8 @@ func (c *boundaryCommand) targets(metrics string) []boundary.Target {
 	targets := []boundary.Target{
 		{Kind: "database", Files: c.Database, Named: true},
 		{Kind: "files", Files: c.Files, Named: true},
-		{Kind: "log", Files: c.Log},
-		{Kind: "metrics", Files: []string{metrics}},
+		{Kind: "log", Files: c.Log, Named: true},
+		{Kind: "metrics", Files: []string{metrics}, Named: true},
 		{Kind: "memory", PIDs: c.PID, Named: true},
 	}
 	if len(c.Relay) > 0 {

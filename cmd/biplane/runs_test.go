@@ -18,7 +18,6 @@ import (
 	"biplane.dev/biplane/internal/control/plane"
 	"biplane.dev/biplane/internal/link"
 	"biplane.dev/biplane/internal/link/linktest"
-	"biplane.dev/biplane/internal/localca"
 )
 
 // installation is a control plane and a data plane that has told it of some runs.
@@ -32,22 +31,12 @@ type installation struct {
 func newInstallation(t *testing.T) *installation {
 	t.Helper()
 	i := &installation{t: t, state: t.TempDir(), source: linktest.Open(t, t.TempDir())}
-	control, tls, planeTLS := filepath.Join(i.state, "control"), filepath.Join(i.state, "tls"), filepath.Join(i.state, "plane")
-	ca, err := localca.Open(filepath.Join(i.state, "ca"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := ca.Server(tls, "127.0.0.1"); err != nil {
-		t.Fatal(err)
-	}
-	if err := ca.Plane(planeTLS, link.Plane{Org: "local", Name: "here"}); err != nil {
-		t.Fatal(err)
-	}
+	control, planeTLS := filepath.Join(i.state, "control"), filepath.Join(i.state, "plane")
 	log := slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- plane.Run(ctx, plane.Config{State: control, TLS: tls, LinkListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Log: log})
+		ended <- plane.Run(ctx, plane.Config{State: control, Hosts: []string{"127.0.0.1"}, LocalPlane: plane.LocalPlane{Name: "here", Folder: planeTLS}, LinkListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Log: log})
 	}()
 	t.Cleanup(func() {
 		cancel()

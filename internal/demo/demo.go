@@ -11,9 +11,6 @@ import (
 	"time"
 
 	"biplane.dev/biplane/internal/fault"
-	"biplane.dev/biplane/internal/link"
-	"biplane.dev/biplane/internal/localca"
-	"biplane.dev/biplane/internal/names"
 )
 
 // Options of a demo.
@@ -47,9 +44,6 @@ func Run(ctx context.Context, o Options) (err error) {
 	}
 	defer func() { err = errors.Join(err, d.closeState()) }()
 	if err := checkPython(); err != nil {
-		return err
-	}
-	if err := d.certificates(); err != nil {
 		return err
 	}
 	if err := d.awaitPredecessor(ctx); err != nil {
@@ -110,22 +104,10 @@ func (d *demo) read(name string) string {
 	return strings.TrimSpace(string(raw))
 }
 
-// certificates makes the local authority and one certificate for each end of the link.
-func (d *demo) certificates() error {
-	ca, err := localca.Open(d.folder("control/ca"))
-	if err != nil {
-		return err
-	}
-	if err := ca.Server(d.folder("control/tls"), "localhost", "127.0.0.1"); err != nil {
-		return err
-	}
-	return ca.Plane(d.folder("data/tls"), link.Plane{Org: names.Org, Name: "local"})
-}
-
-// start starts both planes side by side and waits until both accept work.
+// start starts both planes, side by side from the second time on, and waits until both accept work.
 func (d *demo) start(ctx, planes context.Context) error {
 	control := newProcess("biplane-control", d.Programs, d.folder("logs/control.log"), d.alive, func() []string {
-		return []string{"--state", d.folder("control"), "--tls", d.folder("control/tls"), "--lifeline"}
+		return []string{"--state", d.folder("control"), "--local-plane", "local=" + d.folder("data/tls"), "--lifeline"}
 	})
 	data := newProcess("biplane-data", d.Programs, d.folder("logs/data.log"), d.alive, func() []string {
 		args := []string{
@@ -145,15 +127,25 @@ func (d *demo) start(ctx, planes context.Context) error {
 			return err
 		}
 	}
-	for _, p := range d.planes {
-		if err := p.start(); err != nil {
+	ready, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	_, err := os.Stat(d.folder("data/tls/tls.crt"))
+	enrolled := err == nil
+	if err := control.start(); err != nil {
+		return err
+	}
+	if enrolled { // else the control plane enrols the data plane first
+		if err := data.start(); err != nil {
 			return err
 		}
 	}
-	ready, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
 	if err := control.await(ready, d.folder("control/admin.addr")); err != nil {
 		return err
+	}
+	if !enrolled {
+		if err := data.start(); err != nil {
+			return err
+		}
 	}
 	if err := data.await(ready, d.folder("data/gateway.addr")); err != nil {
 		return err

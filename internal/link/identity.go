@@ -18,7 +18,7 @@ import (
 // TrustDomain is the authority of the SPIFFE ids of planes.
 const TrustDomain = "biplane"
 
-// Files of a folder with TLS material, for ServerTLS and ClientTLS.
+// Files of a folder with TLS material, for ClientTLS.
 const (
 	CAFile   = "ca.crt"
 	CertFile = "tls.crt"
@@ -56,24 +56,6 @@ func PlaneOf(certificate *x509.Certificate) (Plane, error) {
 		return Plane{}, err
 	}
 	return plane, names.Check("plane", plane.Name)
-}
-
-// ServerTLS is the control plane's side of the mutual TLS, from the folder's ca.crt, tls.crt and tls.key. The certificate is
-// read again for every handshake, so that a rotation needs no restart.
-func ServerTLS(folder string) (*tls.Config, error) {
-	pool, err := load(folder)
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Config{
-		MinVersion: tls.VersionTLS13,
-		NextProtos: []string{"h2"},
-		ClientAuth: tls.RequireAndVerifyClientCert,
-		ClientCAs:  pool,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return pair(folder)
-		},
-	}, nil
 }
 
 // ClientTLS is the data plane's side.

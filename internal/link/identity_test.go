@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -14,7 +13,7 @@ import (
 	linkv1 "biplane.dev/biplane/gen/biplane/link/v1"
 	"biplane.dev/biplane/internal/link"
 	"biplane.dev/biplane/internal/link/linktest"
-	"biplane.dev/biplane/internal/localca"
+	"biplane.dev/biplane/internal/link/linktest/localca"
 )
 
 // quiet is a control plane that knows nothing and remembers who came.
@@ -75,26 +74,7 @@ func newSiteFor(t *testing.T, control link.Control, heartbeat time.Duration) *si
 	if err := s.ca.Server(folder, "127.0.0.1"); err != nil {
 		t.Fatal(err)
 	}
-	config, err := link.ServerTLS(folder)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.address = listener.Addr().String()
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error)
-	go func() {
-		ended <- link.NewServer(control, link.Open{}, heartbeat, slog.New(slog.DiscardHandler)).Serve(ctx, listener, config)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("the server ended with %v", err)
-		}
-	})
+	s.address = linktest.Serve(t, link.NewServer(control, linktest.Circle{}, heartbeat, slog.New(slog.DiscardHandler)), folder)
 	return s
 }
 

@@ -44,17 +44,6 @@ type Gate interface {
 	Admit(ctx context.Context, plane Plane, hello *linkv1.Hello, from string) error
 }
 
-// Open is a Gate for a closed circle: it takes every certificate that the authorities have signed for a plane.
-type Open struct{}
-
-// VerifyPlane implements Gate.
-func (Open) VerifyPlane(_ context.Context, certificate *x509.Certificate, _ string) (Plane, error) {
-	return PlaneOf(certificate)
-}
-
-// Admit implements Gate.
-func (Open) Admit(context.Context, Plane, *linkv1.Hello, string) error { return nil }
-
 // Server is the control plane's end of the link.
 type Server struct {
 	control   Control
@@ -77,7 +66,10 @@ func NewServer(control Control, gate Gate, heartbeat time.Duration, log *slog.Lo
 	return &Server{control: control, gate: gate, heartbeat: heartbeat, log: log, sessions: map[Plane]*serverSession{}, greeting: map[*serverSession]struct{}{}}
 }
 
-// Handler serves the link; it must be behind a listener with ServerTLS.
+// Path is below what the link is served.
+const Path = "/" + linkv1connect.LinkServiceName + "/"
+
+// Handler serves the link at Path; it must be behind TLS that has verified the client's certificate. Close the Server before the listener's server waits for its requests.
 func (s *Server) Handler() http.Handler {
 	_, handler := linkv1connect.NewLinkServiceHandler(s, connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

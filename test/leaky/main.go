@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -27,16 +28,18 @@ var remembered [][]byte
 
 func main() {
 	var o struct {
-		State    string `required:"" type:"path"`
-		TLS      string `name:"tls" type:"path"`
-		Lifeline bool
+		State      string `required:"" type:"path"`
+		LocalPlane string
+		Lifeline   bool
 	}
 	kong.Parse(&o)
 	ctx, release := tether.Stopped(os.Stdin)
 	defer release()
 	go leak(ctx, filepath.Join(o.State, "..", "data"), filepath.Join(o.State, "leak"))
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	err := plane.Run(ctx, plane.Config{State: o.State, TLS: o.TLS, LinkListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Log: log})
+	var local plane.LocalPlane
+	local.Name, local.Folder, _ = strings.Cut(o.LocalPlane, "=")
+	err := plane.Run(ctx, plane.Config{State: o.State, Hosts: []string{"localhost", "127.0.0.1"}, LocalPlane: local, LinkListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Log: log})
 	runtime.KeepAlive(remembered)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "leaky:", err)

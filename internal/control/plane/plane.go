@@ -36,12 +36,19 @@ const (
 
 // Config says where a control plane keeps its state and listens.
 type Config struct {
-	State       string // folder
-	TLS         string // folder with ca.crt, tls.crt and tls.key
-	LinkListen  string
-	AdminListen string        // a loopback address
+	State       string   // folder
+	Hosts       []string // names and addresses of this control plane, for its certificate
+	LinkListen  string   // where planes enrol and connect
+	AdminListen string   // a loopback address
+	LocalPlane  LocalPlane
 	Heartbeat   time.Duration // 0: the link's default
 	Log         *slog.Logger
+}
+
+// LocalPlane is a data plane of the same machine, which is enrolled without a token: the demo's. No Folder means none.
+type LocalPlane struct {
+	Name   string
+	Folder string // of its identity
 }
 
 // Run serves until ctx is done, and returns nil then. While it is ready to serve, its addresses and the admin token are in the state folder.
@@ -64,22 +71,20 @@ func Run(ctx context.Context, c Config) (err error) {
 	}
 	forget() // what a killed predecessor left would lead nowhere
 	defer forget()
-	tls, err := link.ServerTLS(c.TLS)
-	if err != nil {
-		return err
-	}
 	db, err := store.OpenSQLite(ctx, filepath.Join(c.State, databaseFile), ledger.Migrations(), catalog.Migrations(), fleet.Migrations(), projection.Migrations(), identity.Migrations())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	authority, err := identity.Open(ctx, db, identity.Config{Hosts: []string{"localhost", "127.0.0.1", "::1"}, KeyFile: filepath.Join(c.State, authorityKey), Log: c.Log})
+	authority, err := identity.Open(ctx, db, identity.Config{Hosts: c.Hosts, KeyFile: filepath.Join(c.State, authorityKey), Log: c.Log})
 	if err != nil {
 		return err
 	}
 	planes := fleet.New(db, time.Now)
 	project := projection.New(db, planes, c.Log)
-	links := link.NewServer(project, link.Open{}, c.Heartbeat, c.Log)
+	guard := identity.NewGuard(authority, project, c.Heartbeat)
+	links := link.NewServer(guard, guard, c.Heartbeat, c.Log)
+	authority.OnRemove(links.Cut)
 
 	registry := prometheus.NewRegistry()
 	if err := registry.Register(newCollector(db, planes)); err != nil {
@@ -95,6 +100,13 @@ func Run(ctx context.Context, c Config) (err error) {
 	service := &admin.Service{Org: names.Org, Ledger: ledger.New(db), Fleet: planes, Identity: authority, Cursor: project.Cursor, Wake: links.Wake}
 	operator.Handle(adminv1connect.NewAdminServiceHandler(service, append(operator.Options(), connect.WithInterceptors(admin.RequireToken(token)))...))
 
+	door, err := rpc.New(rpc.Config{Name: "planes", Log: c.Log, Metrics: registry, TLS: authority.ServerTLS()})
+	if err != nil {
+		return err
+	}
+	door.Handle(identity.NewHandler(authority, planes.Place, door.Options()...))
+	door.HandleHTTP(link.Path, links.Handler())
+
 	linkListener, err := net.Listen("tcp", c.LinkListen)
 	if err != nil {
 		return fmt.Errorf("listen for planes: %w", err)
@@ -104,9 +116,17 @@ func Run(ctx context.Context, c Config) (err error) {
 		return errors.Join(fmt.Errorf("listen for the operator: %w", err), linkListener.Close())
 	}
 	group, serving := errgroup.WithContext(ctx)
-	group.Go(func() error { return links.Serve(serving, linkListener, tls) })
+	defer context.AfterFunc(serving, links.Close)()
+	group.Go(func() error { return door.Serve(serving, linkListener) })
 	group.Go(func() error { return operator.Serve(serving, adminListener) })
 	group.Go(func() error {
+		if c.LocalPlane.Folder != "" {
+			plane := link.Plane{Org: names.Org, Name: c.LocalPlane.Name}
+			err := authority.EnsurePlane(serving, plane, c.LocalPlane.Folder, func(tx store.WriteTx) error { return planes.Register(tx, plane, "", nil) })
+			if err != nil {
+				return err
+			}
+		}
 		return errors.Join(
 			writeFile(filepath.Join(c.State, admin.TokenFile), token),
 			writeFile(filepath.Join(c.State, LinkAddressFile), linkListener.Addr().String()),

@@ -2,6 +2,7 @@ package plane_test
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net/http"
 	"os"
@@ -19,8 +20,6 @@ import (
 	"biplane.dev/biplane/internal/control/plane"
 	"biplane.dev/biplane/internal/link"
 	"biplane.dev/biplane/internal/link/linktest"
-	"biplane.dev/biplane/internal/localca"
-	"biplane.dev/biplane/internal/names"
 )
 
 // heartbeat is short, so that silence is noticed soon.
@@ -30,7 +29,6 @@ const heartbeat = 200 * time.Millisecond
 type house struct {
 	t        *testing.T
 	state    string
-	tls      string
 	planeTLS string
 	listen   string
 	stop     context.CancelFunc
@@ -40,17 +38,7 @@ type house struct {
 func newHouse(t *testing.T) *house {
 	t.Helper()
 	root := t.TempDir()
-	h := &house{t: t, state: filepath.Join(root, "control"), tls: filepath.Join(root, "tls"), planeTLS: filepath.Join(root, "plane"), listen: "127.0.0.1:0"}
-	ca, err := localca.Open(filepath.Join(root, "ca"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := ca.Server(h.tls, "127.0.0.1"); err != nil {
-		t.Fatal(err)
-	}
-	if err := ca.Plane(h.planeTLS, link.Plane{Org: names.Org, Name: "here"}); err != nil {
-		t.Fatal(err)
-	}
+	h := &house{t: t, state: filepath.Join(root, "control"), planeTLS: filepath.Join(root, "plane"), listen: "127.0.0.1:0"}
 	t.Cleanup(func() {
 		if h.stop != nil {
 			h.halt()
@@ -65,7 +53,7 @@ func (h *house) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	h.stop, h.ended = cancel, make(chan error, 1)
 	go func() {
-		h.ended <- plane.Run(ctx, plane.Config{State: h.state, TLS: h.tls, LinkListen: h.listen, AdminListen: "127.0.0.1:0", Heartbeat: heartbeat, Log: slog.New(slog.DiscardHandler)})
+		h.ended <- plane.Run(ctx, plane.Config{State: h.state, Hosts: []string{"127.0.0.1"}, LocalPlane: plane.LocalPlane{Name: "here", Folder: h.planeTLS}, LinkListen: h.listen, AdminListen: "127.0.0.1:0", Heartbeat: heartbeat, Log: slog.New(slog.DiscardHandler)})
 	}()
 	linktest.Eventually(h.t, "the control plane is ready", func() bool {
 		select {
@@ -114,16 +102,16 @@ func (h *house) stranger() adminv1connect.AdminServiceClient {
 // connect runs a data plane's end of the link until the test ends or the returned function is called.
 func (h *house) connect(source *linktest.Plane, address string) (disconnect func()) {
 	h.t.Helper()
-	config, err := link.ClientTLS(h.planeTLS)
-	if err != nil {
-		h.t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		link.Run(ctx, link.Config{
-			Address: address, TLS: config, Source: source, Sink: source.Sink(), Health: func() *linkv1.Health { return &linkv1.Health{Version: "1", CpuMillis: 2000} },
+			Where: func() (string, *tls.Config, error) {
+				config, err := link.ClientTLS(h.planeTLS)
+				return address, config, err
+			},
+			Source: source, Sink: source.Sink(), Health: func() *linkv1.Health { return &linkv1.Health{Version: "1", CpuMillis: 2000} },
 			Log: slog.New(slog.DiscardHandler), FirstWait: 5 * time.Millisecond, MaxWait: 50 * time.Millisecond,
 		})
 	}()

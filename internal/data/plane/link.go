@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	linkv1 "biplane.dev/biplane/gen/biplane/link/v1"
@@ -16,6 +17,7 @@ import (
 	"biplane.dev/biplane/internal/fault"
 	"biplane.dev/biplane/internal/link"
 	"biplane.dev/biplane/internal/link/anchor"
+	"biplane.dev/biplane/internal/link/enrol"
 	"biplane.dev/biplane/internal/names"
 	"biplane.dev/biplane/internal/store"
 )
@@ -28,6 +30,9 @@ var reports = []string{"run", "action", "attempt", "project", "task", "trigger"}
 func (p *Plane) runLink(ctx context.Context) {
 	changed, leave := p.db.Watch()
 	defer leave()
+	var renewing sync.WaitGroup
+	defer renewing.Wait()
+	renewing.Go(func() { enrol.Keep(ctx, enrol.KeepConfig{Folder: p.config.TLS, Where: p.contact, Log: p.config.Log}) })
 	link.Run(ctx, link.Config{
 		Where: p.controlAddress, Source: linkSource{Plane: p, changed: changed},
 		Sink:   &anchor.Sink{Anchor: p.anchor, Do: p.obey, Log: p.config.Log},
@@ -107,6 +112,12 @@ func version() string {
 		return "devel"
 	}
 	return strings.TrimPrefix(info.Main.Version, "v")
+}
+
+// contact is where the plane's certificate is renewed.
+func (p *Plane) contact() (enrol.Contact, error) {
+	address, _, err := p.controlAddress()
+	return enrol.Contact{Address: address}, err
 }
 
 // controlAddress reads where the control plane's link listens.

@@ -1,6 +1,7 @@
 package localca_test
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"io/fs"
@@ -9,7 +10,7 @@ import (
 	"testing"
 
 	"biplane.dev/biplane/internal/link"
-	"biplane.dev/biplane/internal/localca"
+	"biplane.dev/biplane/internal/link/linktest/localca"
 )
 
 // snapshot is the content of every file below the folder.
@@ -98,7 +99,7 @@ func TestFilesThatDoNotServeAreMadeAgain(t *testing.T) {
 	if got := certificate(t, plane).URIs[0].String(); got != "spiffe://biplane/org/local/plane/there" {
 		t.Errorf("the plane is %s", got)
 	}
-	if _, err := link.ServerTLS(filepath.Join(root, "server")); err != nil {
+	if _, err := tls.LoadX509KeyPair(server, filepath.Join(root, "server", link.KeyFile)); err != nil {
 		t.Errorf("after a torn key: %v", err)
 	}
 	// Another authority: everything is signed anew.
