@@ -30,6 +30,7 @@ var contentFree = map[string]string{
 // sharedLeaves are the packages of ours that both planes may use, and why.
 var sharedLeaves = map[string]string{
 	module + "/internal/link":                         "the protocol between the planes",
+	module + "/internal/link/dial":                    "the way out of a plane's account",
 	module + "/gen/biplane/link/v1":                   "the messages of the link",
 	module + "/gen/biplane/link/v1/linkv1connect":     "the service of the link",
 	module + "/internal/link/enrol":                   "how a plane gets and keeps its identity",

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"biplane.dev/biplane/internal/fault"
+	"biplane.dev/biplane/internal/link/dial"
 	"biplane.dev/biplane/internal/link/enrol"
 )
 
@@ -23,10 +24,11 @@ const identityFolder = "tls"
 const maxToken = 4096
 
 type enrollCommand struct {
-	State     string `type:"path" placeholder:"DIR" help:"The plane's state folder; the identity goes to its folder tls."`
-	TLS       string `name:"tls" type:"path" placeholder:"DIR" help:"Folder for the identity, in place of the one in the state folder."`
-	Control   string `required:"" placeholder:"HOST:PORT" help:"Where the control plane is reached."`
-	TokenFile string `type:"path" placeholder:"FILE" help:"File that holds the token. Default: the variable BIPLANE_ENROL_TOKEN, or else standard input."`
+	State     string   `type:"path" placeholder:"DIR" help:"The plane's state folder; the identity goes to its folder tls."`
+	TLS       string   `name:"tls" type:"path" placeholder:"DIR" help:"Folder for the identity, in place of the one in the state folder."`
+	Control   string   `required:"" placeholder:"HOST:PORT" help:"Where the control plane is reached."`
+	CAFile    []string `name:"ca-file" type:"existingfile" placeholder:"FILE" help:"Certificates to trust, beside the system's, when the proxy that HTTPS_PROXY names is reached over TLS."`
+	TokenFile string   `type:"path" placeholder:"FILE" help:"File that holds the token. Default: the variable BIPLANE_ENROL_TOKEN, or else standard input."`
 }
 
 // Help is shown below the flags.
@@ -58,9 +60,13 @@ func (c *enrollCommand) Run() error {
 	if err != nil {
 		return err
 	}
+	out, err := dial.New(dial.Environment(c.CAFile...))
+	if err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	plane, err := enrol.Enroll(ctx, enrol.Contact{Address: c.Control}, token, folder)
+	plane, err := enrol.Enroll(ctx, enrol.Contact{Address: c.Control, Dial: out.Dial}, token, folder)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"biplane.dev/biplane/internal/data/engine"
 	"biplane.dev/biplane/internal/data/logs"
 	"biplane.dev/biplane/internal/data/plane"
+	"biplane.dev/biplane/internal/link/dial"
 	"biplane.dev/biplane/internal/tether"
 )
 
@@ -25,6 +26,7 @@ type options struct {
 	Listen       string        `default:"127.0.0.1:0" placeholder:"ADDR" help:"Where clients and tasks connect; plain HTTP, so loopback only. Default: a free port."`
 	Control      string        `placeholder:"ADDR" help:"Link of the control plane: host:port, or the absolute path of a file that holds it."`
 	TLS          string        `name:"tls" type:"path" placeholder:"DIR" help:"Folder with ca.crt, tls.crt and tls.key for the link."`
+	CAFile       []string      `name:"ca-file" type:"existingfile" placeholder:"FILE" help:"Certificates to trust, beside the system's, when the proxy that HTTPS_PROXY names is reached over TLS."`
 	CPU          float64       `placeholder:"CORES" help:"Cores that tasks may take together. Default: all."`
 	Memory       int64         `placeholder:"MIB" help:"MiB of memory that tasks may take together. Default: the machine's."`
 	MaxProcesses int           `default:"512" help:"Living task processes, those that wait for children included."`
@@ -58,6 +60,10 @@ func (o *options) Run() error {
 	if err := o.useIdentity(); err != nil {
 		return err
 	}
+	out, err := dial.New(dial.Environment(o.CAFile...))
+	if err != nil {
+		return err
+	}
 	var lifeline io.Reader
 	if o.Lifeline {
 		lifeline = os.Stdin
@@ -83,7 +89,7 @@ func (o *options) Run() error {
 	}
 	return plane.Run(ctx, plane.Config{
 		State: o.State, Cache: o.Cache, Python: o.Python, Runner: filepath.Join(filepath.Dir(self), "biplane-runner"), Listen: o.Listen,
-		Control: o.Control, TLS: o.TLS,
+		Control: o.Control, TLS: o.TLS, Dial: out.Dial,
 		Engine: engine.Config{
 			CPUMillis: cpu, Memory: memory, DefaultCPUMillis: 1000, DefaultMemory: 256 << 20,
 			MaxProcesses: o.MaxProcesses, MaxActions: o.MaxActions, SystemRetries: 3,

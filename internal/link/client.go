@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	linkv1 "biplane.dev/biplane/gen/biplane/link/v1"
 	"biplane.dev/biplane/gen/biplane/link/v1/linkv1connect"
+	"biplane.dev/biplane/internal/link/dial"
 )
 
 // Config is what a data plane needs for its link.
@@ -21,7 +23,9 @@ type Config struct {
 	Address string      // host:port of the control plane
 	TLS     *tls.Config // from ClientTLS
 	// Where, when it is set, is asked for both before every try instead: a control plane may have moved meanwhile.
-	Where  func() (address string, config *tls.Config, err error)
+	Where func() (address string, config *tls.Config, err error)
+	// Dial makes the connections: dial.Dialer.Dial of the plane. nil dials directly.
+	Dial   dial.Func
 	Source Source
 	Sink   Sink
 	// Health is asked for every heartbeat; Head is filled in by the link.
@@ -39,6 +43,9 @@ type Config struct {
 func Run(ctx context.Context, c Config) {
 	if c.FirstWait == 0 {
 		c.FirstWait = 100 * time.Millisecond
+	}
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{}).DialContext
 	}
 	if c.MaxWait == 0 {
 		c.MaxWait = 15 * time.Second
@@ -102,13 +109,13 @@ func (s *session) run(ctx context.Context) error {
 	}
 	wire := &wire{}
 	context.AfterFunc(ctx, wire.close)
-	transport := wire.transport(s.TLS)
+	transport := wire.transport(s.Dial, s.TLS)
 	defer transport.CloseIdleConnections()
 	client := linkv1connect.NewLinkServiceClient(&http.Client{Transport: transport}, "https://"+s.Address,
 		connect.WithGRPC(), connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage))
 	stream, err := client.Connect(ctx)
 	if err != nil {
-		return err
+		return dial.Explain(err, s.Address)
 	}
 	s.stream = stream
 	context.AfterFunc(ctx, func() { _ = stream.CloseRequest() })
@@ -116,7 +123,7 @@ func (s *session) run(ctx context.Context) error {
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 			return cause
 		}
-		return err
+		return dial.Explain(err, s.Address)
 	}
 	if err := s.greet(); err != nil {
 		return why(err)

@@ -6,7 +6,8 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"time"
+
+	"biplane.dev/biplane/internal/link/dial"
 )
 
 // wire is the one TCP connection of a session. Ending a session closes it: a stream of net/http whose request body
@@ -18,17 +19,15 @@ type wire struct {
 }
 
 // transport makes a transport that dials once, for one session.
-func (w *wire) transport(config *tls.Config) *http.Transport {
-	dialer := &net.Dialer{Timeout: 10 * time.Second}
+func (w *wire) transport(dialing dial.Func, config *tls.Config) *http.Transport {
+	config = config.Clone()
+	config.NextProtos = []string{"h2"}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP2(true)
 	return &http.Transport{
-		TLSClientConfig:     config.Clone(), // net/http writes to it
-		Proxy:               http.ProxyFromEnvironment,
-		TLSHandshakeTimeout: 10 * time.Second,
-		Protocols:           protocols,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, address)
+		Protocols: protocols,
+		DialTLSContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			conn, err := dial.Secure(ctx, dialing, address, config)
 			if err != nil {
 				return nil, err
 			}

@@ -34,7 +34,7 @@ func (p *Plane) runLink(ctx context.Context) {
 	defer renewing.Wait()
 	renewing.Go(func() { enrol.Keep(ctx, enrol.KeepConfig{Folder: p.config.TLS, Where: p.contact, Log: p.config.Log}) })
 	link.Run(ctx, link.Config{
-		Where: p.controlAddress, Source: linkSource{Plane: p, changed: changed},
+		Where: p.controlAddress, Dial: p.config.Dial, Source: linkSource{Plane: p, changed: changed},
 		Sink:   &anchor.Sink{Anchor: p.anchor, Do: p.obey, Log: p.config.Log},
 		Health: p.health, Log: p.config.Log, MaxWait: 5 * time.Second,
 	})

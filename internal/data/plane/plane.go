@@ -33,6 +33,7 @@ import (
 	"biplane.dev/biplane/internal/data/taskspec"
 	"biplane.dev/biplane/internal/fault"
 	"biplane.dev/biplane/internal/link/anchor"
+	"biplane.dev/biplane/internal/link/dial"
 	"biplane.dev/biplane/internal/names"
 	"biplane.dev/biplane/internal/rpc"
 	"biplane.dev/biplane/internal/store"
@@ -52,6 +53,7 @@ type Config struct {
 	// plane's certificate. Both empty: no control plane.
 	Control string
 	TLS     string
+	Dial    dial.Func // the way out to the control plane; nil dials directly
 
 	Engine      engine.Config
 	MaxQPS      int
