@@ -13,7 +13,7 @@ import (
 
 type planesAddCommand struct {
 	Name      string        `arg:"" help:"Name of the plane: lower-case letters, digits and '-'."`
-	Pool      string        `placeholder:"POOL" help:"Planes of a pool take over from each other. Default: 'default'."`
+	Pool      string        `placeholder:"POOL" help:"Pool that the plane belongs to. Default: 'default'."`
 	FrontDoor []string      `name:"front-door" placeholder:"NAME" help:"Host name at which clients reach this plane. May be repeated."`
 	Life      time.Duration `default:"1h" help:"How long the token may be used."`
 	JSON      bool          `name:"json" help:"Print JSON."`
@@ -92,7 +92,7 @@ type planesRemoveCommand struct {
 // Help is shown below the flags.
 func (*planesRemoveCommand) Help() string {
 	return `Its sessions end at once, and its certificate and tokens are refused. What it reported stays. Work that runs there goes on, since
-nobody can tell the plane to stop it: abort its runs first, or drain it.
+nobody can tell the plane to stop it: abort its runs first.
 
 Example:
 

@@ -520,7 +520,7 @@ type AddPlaneRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A DNS label, since it becomes part of host names.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// The planes of a pool take over from each other. Empty means "default".
+	// The pool that the plane belongs to. Empty means "default".
 	Pool string `protobuf:"bytes,2,opt,name=pool,proto3" json:"pool,omitempty"`
 	// Host names at which clients reach this plane.
 	FrontDoors []string `protobuf:"bytes,3,rep,name=front_doors,json=frontDoors,proto3" json:"front_doors,omitempty"`
