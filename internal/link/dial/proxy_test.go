@@ -19,7 +19,7 @@ import (
 	"biplane.dev/biplane/internal/fault"
 	"biplane.dev/biplane/internal/link"
 	"biplane.dev/biplane/internal/link/dial"
-	"biplane.dev/biplane/internal/localca"
+	"biplane.dev/biplane/internal/link/linktest/localca"
 )
 
 // far is a name that no resolver knows: only a proxy gets there.

@@ -12,7 +12,7 @@ import (
 	"biplane.dev/biplane/internal/fault"
 	"biplane.dev/biplane/internal/link"
 	"biplane.dev/biplane/internal/link/dial"
-	"biplane.dev/biplane/internal/localca"
+	"biplane.dev/biplane/internal/link/linktest/localca"
 	"biplane.dev/biplane/internal/names"
 )
 
@@ -30,12 +30,14 @@ func authority(t *testing.T, host string) (server, plane *tls.Config) {
 	if err := ca.Plane(filepath.Join(root, "plane"), link.Plane{Org: names.Org, Name: "here"}); err != nil {
 		t.Fatal(err)
 	}
-	if server, err = link.ServerTLS(filepath.Join(root, "tls")); err != nil {
-		t.Fatal(err)
-	}
 	if plane, err = link.ClientTLS(filepath.Join(root, "plane")); err != nil {
 		t.Fatal(err)
 	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(root, "tls", link.CertFile), filepath.Join(root, "tls", link.KeyFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: plane.RootCAs}
 	return server, plane
 }
 
