@@ -36,7 +36,7 @@ func NewCertificates(t testing.TB) Certificates {
 	}
 	sign := func(template, parent *x509.Certificate, public, signer *ecdsa.PrivateKey) *x509.Certificate {
 		template.SerialNumber = big.NewInt(time.Now().UnixNano())
-		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(48*time.Hour)
 		der, err := x509.CreateCertificate(rand.Reader, template, parent, &public.PublicKey, signer)
 		if err != nil {
 			t.Fatal(err)
