@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 )
 
 // alertNoProtocol is the alert of a TLS server that knows none of the client's protocols (RFC 7301).
@@ -97,16 +98,16 @@ func handshakeFailure(err error) failure {
 }
 
 func (k *keeper) dialWebSocket(ctx context.Context, address string, config *tls.Config) (net.Conn, failure, error) {
-	reached := false
+	var reached atomic.Bool // net/http may still dial when it has given up
 	conn, err := DialWebSocket(ctx, func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := k.Dial(ctx, network, address)
-		reached = err == nil
+		reached.Store(err == nil)
 		return conn, err
 	}, address, config)
 	if err == nil {
 		return conn, 0, nil
 	}
-	if !reached {
+	if !reached.Load() {
 		return nil, notThere, err
 	}
 	return nil, died, err

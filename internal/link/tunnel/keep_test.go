@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -264,7 +265,8 @@ func TestKeepComesBack(t *testing.T) {
 func TestKeepIsNotStuckInATry(t *testing.T) {
 	for _, what := range []string{"where", "dial", "handshake"} {
 		t.Run(what, func(t *testing.T) {
-			stuck := 3
+			var tries atomic.Int64
+			stuck := func() bool { return tries.Add(1) <= 3 }
 			kept(t, []string{"a"}, func(f *fleet, c *tunnel.KeepConfig) {
 				c.Count = 1
 				hang := make(chan struct{})
@@ -277,16 +279,14 @@ func TestKeepIsNotStuckInATry(t *testing.T) {
 				})
 				where, dial := c.Where, c.Dial
 				c.Where = func() (string, *tls.Config, error) {
-					if what == "where" && stuck > 0 {
-						stuck--
+					if what == "where" && stuck() {
 						<-hang
 						return "", nil, errors.New("the test is over")
 					}
 					return where()
 				}
 				c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-					if what != "where" && stuck > 0 {
-						stuck--
+					if what != "where" && stuck() {
 						if what == "dial" { // and does not look at ctx
 							<-hang
 							return nil, errors.New("the test is over")

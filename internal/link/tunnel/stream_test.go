@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,11 +24,11 @@ import (
 // countingConn counts the bytes that are written to it.
 type countingConn struct {
 	net.Conn
-	writes int
+	writes atomic.Int64
 }
 
 func (c *countingConn) Write(p []byte) (int, error) {
-	c.writes++
+	c.writes.Add(1)
 	return c.Conn.Write(p)
 }
 
@@ -48,10 +49,10 @@ func TestAnIdleSessionIsQuiet(t *testing.T) {
 		}
 		defer relay.Close()
 		synctest.Wait()
-		began := counted.writes
+		began := counted.writes.Load()
 		time.Sleep(10 * time.Minute) // of the bubble's clock
 		// A ping and an answer in 32 s at most, and what measures the round trip.
-		if n := counted.writes - began; n < 8 || n > 50 {
+		if n := counted.writes.Load() - began; n < 8 || n > 50 {
 			t.Errorf("the plane has written %d times in ten idle minutes", n)
 		}
 		if plane.Err() != nil {
