@@ -22,6 +22,7 @@ import (
 
 	_ "biplane.dev/biplane/gen/flyteidl2/actions"
 	_ "biplane.dev/biplane/gen/flyteidl2/app"
+	_ "biplane.dev/biplane/gen/flyteidl2/auth"
 	_ "biplane.dev/biplane/gen/flyteidl2/cluster"
 	_ "biplane.dev/biplane/gen/flyteidl2/common"
 	_ "biplane.dev/biplane/gen/flyteidl2/core"
