@@ -122,13 +122,13 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	defer unhook()
 	err := s.accept(ctx, lasting, listener)
 	listener.Close()
-	s.http.Close()
 	s.dismissPending()
 	if ctx.Err() != nil {
-		err = nil
+		err = nil // the HTTP server stops by itself, and closes its listener then
 		patience := time.AfterFunc(s.config.Limits.Grace, cut)
 		defer patience.Stop()
 	} else {
+		s.http.Close()
 		cut()
 	}
 	s.work.Wait()

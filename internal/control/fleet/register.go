@@ -96,6 +96,15 @@ func (f *Fleet) FrontDoor(ctx context.Context, name string) (link.Plane, bool, e
 	return plane, err == nil, err
 }
 
+// Known says whether the organisation has a plane of this name that was not removed; any plane when name is empty.
+func (f *Fleet) Known(ctx context.Context, org, name string) (bool, error) {
+	var n int
+	err := f.db.Read(ctx, func(tx store.Tx) error {
+		return tx.QueryRow(`SELECT COUNT(*) FROM planes WHERE org = ? AND (name = ? OR ? = '') AND removed_us = 0`, org, name, name).Scan(&n)
+	})
+	return n > 0, err
+}
+
 // Place is the pool of a plane and the front doors that were registered for it.
 func (f *Fleet) Place(ctx context.Context, plane link.Plane) (pool string, frontDoors []string, err error) {
 	err = f.db.Read(ctx, func(tx store.Tx) error {

@@ -284,6 +284,13 @@ func (c *stream) linger() {
 	c.reset(codeReset, net.ErrClosed)
 }
 
+// Reset ends the stream at both ends, at once: the other side does not take it for an end. For users that have to cut off
+// what they cannot finish.
+func (c *stream) Reset() error {
+	c.reset(codeReset, net.ErrClosed)
+	return nil
+}
+
 // reset ends the stream at both ends, at once. why is what its users are told at this end.
 func (c *stream) reset(code uint32, why error) {
 	c.mu.Lock()

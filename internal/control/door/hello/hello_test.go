@@ -188,8 +188,13 @@ func TestAHelloInDropsIsTooSlow(t *testing.T) {
 	whole := usual(t)
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
-		defer near.Close()
+		done := make(chan struct{})
+		defer func() {
+			near.Close()
+			<-done
+		}()
 		go func() {
+			defer close(done)
 			defer far.Close()
 			for _, b := range whole { // never silent for long, never done
 				if _, err := far.Write([]byte{b}); err != nil {
