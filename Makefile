@@ -46,6 +46,7 @@ cross: ## Build for every platform that has to compile, into bin/OS-ARCH/
 .PHONY: generate
 generate: venv ## Write generated code and pages again
 	$(GO) run ./tools/protogen -in proto -out gen
+	$(GO) run ./tools/trustpage
 	$(GO) test ./test/protocol -run TestPage -update
 
 .PHONY: lint
