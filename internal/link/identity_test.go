@@ -61,7 +61,7 @@ type site struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	control := &quiet{}
-	s := newSiteFor(t, control, 50*time.Millisecond)
+	s := newSiteFor(t, control, 500*time.Millisecond)
 	s.control = control
 	return s
 }

@@ -54,7 +54,7 @@ func Explain(err error, address string) error {
 	case errors.As(err, &record):
 		return fault.Wrap(err, fault.KindUnavailable, "what answers at %s does not speak TLS; is the address right? A captive portal or a proxy that answers in the place of the control plane does this, too", address)
 	case errors.As(err, &network) && network.Op == "remote error":
-		return fault.Wrap(err, fault.KindDenied, "%s refused in the TLS handshake: %v", address, network.Err)
+		return fault.Wrap(err, fault.KindDenied, "%s refused in the TLS handshake: %v", address, network)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		return fault.Wrap(err, fault.KindUnavailable, "the connection to %s was closed in the TLS handshake; a firewall that does not allow TLS with a client certificate does this", address)
 	default:
