@@ -11,6 +11,7 @@ type planesCommands struct {
 	List   planesCommand       `cmd:"" default:"withargs" help:"List the data planes and how they are (the default)."`
 	Add    planesAddCommand    `cmd:"" help:"Register a data plane and print the one-time token with which it enrols."`
 	Token  planesTokenCommand  `cmd:"" help:"Print a new token for a data plane that is registered."`
+	Drain  planesDrainCommand  `cmd:"" help:"Let a data plane finish what it has and take no new runs."`
 	Remove planesRemoveCommand `cmd:"" help:"Cut a data plane off and refuse its certificate."`
 	Events planesEventsCommand `cmd:"" help:"Tell what happened to the identities of data planes, newest first."`
 }

@@ -24,9 +24,14 @@ const callTime = 30 * time.Second
 
 // controlPlane is the admin API of the control plane whose state is in the folder.
 func controlPlane(g *global) (adminv1connect.AdminServiceClient, error) {
+	return adminClient(g, adminv1connect.NewAdminServiceClient)
+}
+
+// adminClient is a client of one of the services of that control plane.
+func adminClient[C any](g *global, service func(connect.HTTPClient, string, ...connect.ClientOption) C) (client C, err error) {
 	address, token, err := admin.Find(filepath.Join(g.State, "control"))
 	if err != nil {
-		return nil, err
+		return client, err
 	}
 	explain := connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
 		return func(ctx context.Context, request connect.AnyRequest) (connect.AnyResponse, error) {
@@ -34,8 +39,8 @@ func controlPlane(g *global) (adminv1connect.AdminServiceClient, error) {
 			return response, plain(err, address)
 		}
 	})
-	client := &http.Client{Timeout: callTime, Transport: &http.Transport{}} // no proxy: it is a loopback address
-	return adminv1connect.NewAdminServiceClient(client, "http://"+address, connect.WithInterceptors(explain, admin.RequireToken(token))), nil
+	direct := &http.Client{Timeout: callTime, Transport: &http.Transport{}} // no proxy: it is a loopback address
+	return service(direct, "http://"+address, connect.WithInterceptors(explain, admin.RequireToken(token))), nil
 }
 
 // plain says in words what went wrong, without the protocol's code.

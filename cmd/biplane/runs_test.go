@@ -229,3 +229,25 @@ func TestEveryCommandShowsAnExample(t *testing.T) {
 		}
 	}
 }
+
+func TestDrainCommand(t *testing.T) {
+	t.Parallel()
+	i := newInstallation(t)
+	i.await("planes", "reporting since")
+	out, err := i.command("planes drain here --no-wait")
+	if want := "Data plane here is asked to take no new runs.\n"; err != nil || out != want {
+		t.Errorf("%q (%v), want %q", out, err, want)
+	}
+	out, err = i.command("planes drain here --no-wait --json")
+	if err != nil || !strings.Contains(out, `"phase": "DRAIN_PHASE_ORDERED"`) || !strings.Contains(out, `"ordered"`) {
+		t.Errorf("%q (%v)", out, err)
+	}
+	// The plane of this test never says that it drains, so taking it back is done at once, and the command returns.
+	out, err = i.command("planes drain here --undo")
+	if want := "Data plane here takes new runs.\n"; err != nil || out != want {
+		t.Errorf("%q (%v), want %q", out, err, want)
+	}
+	if _, err := i.command("planes drain nowhere"); err == nil || !strings.Contains(err.Error(), `data plane "nowhere" does not exist`) {
+		t.Errorf("a plane that is not there: %v", err)
+	}
+}

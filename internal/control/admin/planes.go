@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -10,6 +11,7 @@ import (
 	adminv1 "biplane.dev/biplane/gen/biplane/admin/v1"
 	"biplane.dev/biplane/internal/control/fleet"
 	"biplane.dev/biplane/internal/control/identity"
+	"biplane.dev/biplane/internal/control/ledger"
 	"biplane.dev/biplane/internal/fault"
 	"biplane.dev/biplane/internal/link"
 	"biplane.dev/biplane/internal/names"
@@ -54,7 +56,9 @@ func (s *Service) InvitePlane(ctx context.Context, request *adminv1.InvitePlaneR
 // RemovePlane implements AdminService.
 func (s *Service) RemovePlane(ctx context.Context, request *adminv1.RemovePlaneRequest) (*adminv1.RemovePlaneResponse, error) {
 	plane := link.Plane{Org: s.Org, Name: request.GetName()}
-	err := s.Identity.Remove(ctx, plane, by(request.GetBy()), func(tx store.WriteTx) error { return s.Fleet.Remove(tx, plane) })
+	err := s.Identity.Remove(ctx, plane, by(request.GetBy()), func(tx store.WriteTx) error {
+		return errors.Join(s.Fleet.Remove(tx, plane), ledger.ForgetStops(tx, plane))
+	})
 	return &adminv1.RemovePlaneResponse{}, err
 }
 

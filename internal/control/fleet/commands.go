@@ -20,37 +20,56 @@ const MaxPending = 1000
 //
 // Numbers rise with the clock (microseconds since 1970), so that a control plane that was put back to an older state, or
 // begun afresh, does not give out numbers that the plane has seen already.
-func (f *Fleet) Order(ctx context.Context, plane link.Plane, command *linkv1.Command) (int64, error) {
+func (f *Fleet) Order(ctx context.Context, plane link.Plane, command *linkv1.Command) (seq int64, err error) {
+	err = f.db.Write(ctx, func(tx store.WriteTx) error {
+		seq, err = f.order(tx, plane, command)
+		return err
+	})
+	return seq, err
+}
+
+func (f *Fleet) order(tx store.WriteTx, plane link.Plane, command *linkv1.Command) (seq int64, err error) {
+	var removed, pending int64
+	err = tx.QueryRow(`SELECT removed_us, (SELECT COUNT(*) FROM commands WHERE org = ? AND plane = ?) FROM planes WHERE org = ? AND name = ?`,
+		plane.Org, plane.Name, plane.Org, plane.Name).Scan(&removed, &pending)
+	switch {
+	case errors.Is(err, store.ErrNoRows):
+		return 0, fault.NotFound("data plane", plane.Name)
+	case err != nil:
+		return 0, err
+	case removed > 0:
+		return 0, fault.New(fault.KindPrecondition, "data plane %q was removed, so nothing can be ordered from it", plane.Name)
+	case pending >= MaxPending:
+		return 0, fault.New(fault.KindExhausted, "%d commands wait for data plane %q already; try again when it reports", pending, plane.Name)
+	}
+	return f.enqueue(tx, plane, command)
+}
+
+// Owe queues a command that follows from what was recorded in the same transaction, and so cannot be refused; the caller bounds how many there
+// are. A plane that was removed, or was never heard of, is owed nothing: false. The caller wakes the plane's session after the commit.
+func (f *Fleet) Owe(tx store.WriteTx, plane link.Plane, command *linkv1.Command) (owed bool, err error) {
+	err = tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM planes WHERE org = ? AND name = ? AND removed_us = 0)`, plane.Org, plane.Name).Scan(&owed)
+	if err != nil || !owed {
+		return false, err
+	}
+	_, err = f.enqueue(tx, plane, command)
+	return err == nil, err
+}
+
+func (f *Fleet) enqueue(tx store.WriteTx, plane link.Plane, command *linkv1.Command) (seq int64, err error) {
 	raw, err := proto.Marshal(command)
 	if err != nil {
 		return 0, fmt.Errorf("encode a command: %w", err)
 	}
-	var seq int64
-	err = f.db.Write(ctx, func(tx store.WriteTx) error {
-		var issued, applied, removed, pending int64
-		err := tx.QueryRow(`SELECT commands_issued, commands_applied, removed_us FROM planes WHERE org = ? AND name = ?`, plane.Org, plane.Name).Scan(&issued, &applied, &removed)
-		if errors.Is(err, store.ErrNoRows) {
-			return fault.NotFound("data plane", plane.Name)
-		}
-		if err != nil {
-			return err
-		}
-		if removed > 0 {
-			return fault.New(fault.KindPrecondition, "data plane %q was removed, so nothing can be ordered from it", plane.Name)
-		}
-		if err := tx.QueryRow(`SELECT COUNT(*) FROM commands WHERE org = ? AND plane = ?`, plane.Org, plane.Name).Scan(&pending); err != nil {
-			return err
-		}
-		if pending >= MaxPending {
-			return fault.New(fault.KindExhausted, "%d commands wait for data plane %q already; try again when it reports", pending, plane.Name)
-		}
-		seq = max(f.now().UnixMicro(), issued+1, applied+1)
-		if _, err := tx.Exec(`UPDATE planes SET commands_issued = ? WHERE org = ? AND name = ?`, seq, plane.Org, plane.Name); err != nil {
-			return err
-		}
-		_, err = tx.Exec(`INSERT INTO commands (org, plane, seq, command) VALUES (?, ?, ?, ?)`, plane.Org, plane.Name, seq, raw)
-		return err
-	})
+	var issued, applied int64
+	if err := tx.QueryRow(`SELECT commands_issued, commands_applied FROM planes WHERE org = ? AND name = ?`, plane.Org, plane.Name).Scan(&issued, &applied); err != nil {
+		return 0, err
+	}
+	seq = max(f.now().UnixMicro(), issued+1, applied+1)
+	if _, err := tx.Exec(`UPDATE planes SET commands_issued = ? WHERE org = ? AND name = ?`, seq, plane.Org, plane.Name); err != nil {
+		return 0, err
+	}
+	_, err = tx.Exec(`INSERT INTO commands (org, plane, seq, command) VALUES (?, ?, ?, ?)`, plane.Org, plane.Name, seq, raw)
 	return seq, err
 }
 

@@ -57,6 +57,7 @@ type Plane struct {
 	Removed         bool
 	Pool            string
 	FrontDoors      []string // those that were registered
+	Drain           Drain    // as it was ordered; Health says whether the plane does it
 	Health          *linkv1.Health
 	CommandsPending int64
 }
@@ -73,7 +74,10 @@ func (f *Fleet) Joined(tx store.WriteTx, plane link.Plane, health *linkv1.Health
 	if err := f.keep(tx, plane, health); err != nil {
 		return err
 	}
-	return reconcile(tx, plane, applied)
+	if err := reconcile(tx, plane, applied); err != nil {
+		return err
+	}
+	return f.reconcileDrain(tx, plane, health.GetDraining())
 }
 
 // Present marks the plane as reporting, after Joined was committed.
@@ -129,9 +133,9 @@ func (f *Fleet) Gone(ctx context.Context, plane link.Plane) error {
 
 func (f *Fleet) keep(tx store.WriteTx, plane link.Plane, h *linkv1.Health) error {
 	_, err := tx.Exec(`UPDATE planes SET last_heard_us = ?, version = ?, cpu_millis = ?, cpu_millis_used = ?, memory_bytes = ?, memory_bytes_used = ?,
-		attempts_running = ?, actions_queued = ?, runs_active = ?, head = ? WHERE org = ? AND name = ?`,
+		attempts_running = ?, actions_queued = ?, runs_active = ?, head = ?, draining = ? WHERE org = ? AND name = ?`,
 		f.now().UnixMicro(), h.GetVersion(), h.GetCpuMillis(), h.GetCpuMillisUsed(), h.GetMemoryBytes(), h.GetMemoryBytesUsed(),
-		h.GetAttemptsRunning(), h.GetActionsQueued(), h.GetRunsActive(), h.GetHead(), plane.Org, plane.Name)
+		h.GetAttemptsRunning(), h.GetActionsQueued(), h.GetRunsActive(), h.GetHead(), h.GetDraining(), plane.Org, plane.Name)
 	return err
 }
 
@@ -141,7 +145,7 @@ func (f *Fleet) Planes(ctx context.Context, org string) ([]Plane, error) {
 	err := f.db.Read(ctx, func(tx store.Tx) error {
 		planes = nil
 		rows, err := tx.Query(`SELECT name, version, last_heard_us, cpu_millis, cpu_millis_used, memory_bytes, memory_bytes_used, attempts_running,
-			actions_queued, runs_active, head, pool, removed_us, (SELECT COUNT(*) FROM commands WHERE commands.org = planes.org AND commands.plane = planes.name)
+			actions_queued, runs_active, head, draining, drain_us, drain_by, pool, removed_us, (SELECT COUNT(*) FROM commands WHERE commands.org = planes.org AND commands.plane = planes.name)
 			FROM planes WHERE org = ? ORDER BY name`, org)
 		if err != nil {
 			return err
@@ -149,14 +153,17 @@ func (f *Fleet) Planes(ctx context.Context, org string) ([]Plane, error) {
 		defer rows.Close()
 		for rows.Next() {
 			p := Plane{Plane: link.Plane{Org: org}, Health: &linkv1.Health{}}
-			var heard, removed int64
+			var heard, removed, drain int64
 			h := p.Health
 			if err := rows.Scan(&p.Name, &h.Version, &heard, &h.CpuMillis, &h.CpuMillisUsed, &h.MemoryBytes, &h.MemoryBytesUsed, &h.AttemptsRunning,
-				&h.ActionsQueued, &h.RunsActive, &h.Head, &p.Pool, &removed, &p.CommandsPending); err != nil {
+				&h.ActionsQueued, &h.RunsActive, &h.Head, &h.Draining, &drain, &p.Drain.By, &p.Pool, &removed, &p.CommandsPending); err != nil {
 				return err
 			}
 			if heard > 0 {
 				p.LastHeard = time.UnixMicro(heard)
+			}
+			if drain > 0 {
+				p.Drain.Ordered = time.UnixMicro(drain)
 			}
 			p.Since, p.Removed = p.LastHeard, removed > 0
 			planes = append(planes, p)

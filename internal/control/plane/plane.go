@@ -85,6 +85,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	guard := identity.NewGuard(authority, project, c.Heartbeat)
 	links := link.NewServer(guard, guard, c.Heartbeat, c.Log)
 	authority.OnRemove(links.Cut)
+	project.Wake = links.Wake
 
 	registry := prometheus.NewRegistry()
 	if err := registry.Register(newCollector(db, planes)); err != nil {
@@ -100,6 +101,8 @@ func Run(ctx context.Context, c Config) (err error) {
 	service := &admin.Service{Org: names.Org, Ledger: ledger.New(db), Fleet: planes, Identity: authority, Cursor: project.Cursor, Wake: links.Wake}
 	operator.Handle(adminv1connect.NewAdminServiceHandler(service, append(operator.Options(), connect.WithInterceptors(admin.RequireToken(token)))...))
 
+	placing := &admin.Placement{Org: names.Org, Fleet: planes, Wake: links.Wake}
+	operator.Handle(adminv1connect.NewPlacementServiceHandler(placing, append(operator.Options(), connect.WithInterceptors(admin.RequireToken(token)))...))
 	door, err := rpc.New(rpc.Config{Name: "planes", Log: c.Log, Metrics: registry, TLS: authority.ServerTLS()})
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"biplane.dev/biplane/internal/control/catalog"
 	"biplane.dev/biplane/internal/control/fleet"
 	"biplane.dev/biplane/internal/control/ledger"
+	"biplane.dev/biplane/internal/control/placement"
 	"biplane.dev/biplane/internal/link"
 	"biplane.dev/biplane/internal/store"
 )
@@ -33,11 +34,13 @@ type Projection struct {
 	db    store.DB
 	fleet *fleet.Fleet
 	log   *slog.Logger
+	// Wake tells a plane's session that a command waits. Who serves sessions sets it before the first one.
+	Wake func(link.Plane)
 }
 
 // New projects into a database that was opened with the Migrations of projection, ledger, catalog and fleet.
 func New(db store.DB, planes *fleet.Fleet, log *slog.Logger) *Projection {
-	return &Projection{db: db, fleet: planes, log: log}
+	return &Projection{db: db, fleet: planes, log: log, Wake: func(link.Plane) {}}
 }
 
 var _ link.Control = (*Projection)(nil)
@@ -98,6 +101,9 @@ func (p *Projection) Hello(ctx context.Context, plane link.Plane, hello *linkv1.
 		if replaced {
 			p.log.Warn("the plane's history is not the one that was reported before (a database that was put back?); everything is asked for again", "plane", plane.String(), "cursor", at.cursor, "head", hello.GetHealth().GetHead())
 			at = position{timeline: at.timeline + 1, resendUntil: hello.GetHealth().GetHead()}
+			if err := ledger.ForgetStops(tx, plane); err != nil {
+				return err
+			}
 			if at.resendUntil == 0 { // there is nothing to wait for
 				if err := sweep(ledger.NewBatch(tx, plane, at.timeline), catalog.NewBatch(tx, plane, at.timeline)); err != nil {
 					return err
@@ -120,6 +126,7 @@ func (p *Projection) Hello(ctx context.Context, plane link.Plane, hello *linkv1.
 // Apply implements link.Control.
 func (p *Projection) Apply(ctx context.Context, plane link.Plane, batch *linkv1.Events) (int64, error) {
 	var at position
+	var stops []ledger.Stop
 	err := p.db.Write(ctx, func(tx store.WriteTx) error {
 		var known bool
 		var err error
@@ -142,6 +149,9 @@ func (p *Projection) Apply(ctx context.Context, plane link.Plane, batch *linkv1.
 				return fmt.Errorf("event %d: %w", event.GetSeq(), err)
 			}
 		}
+		if stops, err = p.orderStops(tx, runs); err != nil {
+			return err
+		}
 		at.cursor = max(at.cursor, batch.GetThrough())
 		if at.resendUntil > 0 && at.cursor >= at.resendUntil {
 			at.resendUntil = 0
@@ -154,7 +164,23 @@ func (p *Projection) Apply(ctx context.Context, plane link.Plane, batch *linkv1.
 	if err != nil {
 		return 0, err
 	}
+	for _, stop := range stops {
+		p.log.Warn("a plane must not go on with a run", "plane", stop.Plane.String(), "run", stop.Run.GetName(), "epoch", stop.Epoch, "reason", stop.Reason.String(), "holder", stop.Holder)
+		p.Wake(stop.Plane)
+	}
 	return at.cursor, p.fleet.Heard(ctx, plane, nil)
+}
+
+// orderStops queues what the ledger found to be due, in the transaction of the events that it follows from.
+func (p *Projection) orderStops(tx store.WriteTx, runs *ledger.Batch) ([]ledger.Stop, error) {
+	return runs.OrderStops(func(stop ledger.Stop) (bool, error) {
+		order := &linkv1.StopRun{Run: stop.Run, Epoch: stop.Epoch, Reason: stopReasons[stop.Reason], Holder: stop.Holder}
+		return p.fleet.Owe(tx, stop.Plane, &linkv1.Command{Order: &linkv1.Command_StopRun{StopRun: order}})
+	})
+}
+
+var stopReasons = map[placement.Reason]linkv1.StopReason{
+	placement.Moved: linkv1.StopReason_STOP_REASON_MOVED, placement.NameConflict: linkv1.StopReason_STOP_REASON_NAME_CONFLICT,
 }
 
 func sweep(runs *ledger.Batch, things *catalog.Batch) error {

@@ -115,6 +115,7 @@ type Run struct {
 	Aborting       bool
 	AbortReason    string
 	AbortedBy      string
+	AbortCode      string // of the root's error; empty is CodeAborted
 
 	root   *Action // nil once finished
 	open   map[string]*Action

@@ -191,7 +191,7 @@ func bareRun(r *Run) Run {
 	return Run{
 		ID: r.ID, Name: r.Name, Digest: r.Digest, Created: r.Created, MaxConcurrency: r.MaxConcurrency, OverwriteCache: r.OverwriteCache,
 		GlobalCache: r.GlobalCache, RecoverFrom: r.RecoverFrom, ForceRerun: r.ForceRerun, Aborting: r.Aborting, AbortReason: r.AbortReason,
-		AbortedBy: r.AbortedBy,
+		AbortedBy: r.AbortedBy, AbortCode: r.AbortCode,
 	}
 }
 

@@ -17,6 +17,8 @@ type driver struct {
 	book   *book
 	now    Time
 
+	draining bool
+
 	attempts map[names.Attempt]*attempt // from their start to the effect that forgets them
 	builtins map[names.Attempt]bool
 	lookups  map[names.Action]Lookup
@@ -173,6 +175,7 @@ func (d *driver) restored() *State {
 	for i, run := range runs {
 		state.Restore(d.now, run, actions[i])
 	}
+	state.Drain(d.draining)
 	state.Step(d.now, Tick{})
 	for _, p := range check(state) {
 		d.problem("after a restart: %s", p)

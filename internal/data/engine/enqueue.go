@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"errors"
+
 	"biplane.dev/biplane/internal/fault"
 	"biplane.dev/biplane/internal/names"
 )
@@ -20,6 +22,10 @@ func (s *State) createRun(in CreateRun) {
 		s.reply(in.Ticket, fault.New(fault.KindExists, "run %q exists already in %s with other content; choose another name", in.Run.Name.Name, in.Run.Name.Project))
 		return
 	}
+	if s.draining {
+		s.reply(in.Ticket, draining())
+		return
+	}
 	if err := s.full(); err != nil {
 		s.reply(in.Ticket, err)
 		return
@@ -34,6 +40,14 @@ func (s *State) createRun(in CreateRun) {
 	root := s.newAction(run, nil, in.Root)
 	run.root = root
 	s.begin(root)
+}
+
+// ErrDraining is the cause of a refusal of a new run by a plane that drains.
+var ErrDraining = errors.New("the data plane is draining")
+
+func draining() error {
+	return &fault.Fault{Kind: fault.KindPrecondition, Cause: ErrDraining,
+		Message: "this data plane is draining and takes no new runs; use another one, or have its operator take it back (biplane planes drain NAME --undo)"}
 }
 
 func (s *State) addRun(run *Run) {

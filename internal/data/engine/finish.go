@@ -8,6 +8,9 @@ func (s *State) finish(a *Action, phase Phase) {
 	if phase == PhaseAborted && a.Error == nil {
 		// A parent that runs a task by reference looks at the error alone.
 		a.Error = &Error{Code: CodeAborted, Message: abortMessage(a), Kind: ErrorUser}
+		if a.ParentName == "" && a.Run.AbortCode != "" {
+			a.Error.Code = a.Run.AbortCode
+		}
 	}
 	s.unready(a)
 	s.schedule(a)
@@ -129,7 +132,7 @@ func (s *State) abortRun(in AbortRun) {
 		return
 	}
 	if !run.Aborting {
-		run.Aborting, run.AbortReason, run.AbortedBy = true, in.Reason, in.By
+		run.Aborting, run.AbortReason, run.AbortedBy, run.AbortCode = true, in.Reason, in.By, in.Code
 		s.out.Runs = append(s.out.Runs, run)
 		if run.root != nil {
 			s.abortAsked(run.root, in.Reason, in.By)

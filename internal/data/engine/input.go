@@ -110,6 +110,7 @@ type AbortRun struct {
 	Run    names.Run
 	Reason string
 	By     string
+	Code   string // of the root's error; empty is CodeAborted
 }
 
 // AbortAction stops an action and everything below it.

@@ -73,6 +73,9 @@ const (
 	CodeDeadline      = "DEADLINE_EXCEEDED"
 	CodeAborted       = "Aborted"
 	CodeTimedOut      = "TimedOut" // of a condition
+
+	CodeNameConflict = "NAME_CONFLICT" // another data plane has an earlier run of the same name
+	CodeLeaseLost    = "LEASE_LOST"    // another data plane goes on with the run
 )
 
 // Error is why an attempt, and with the last one its action, did not succeed.

@@ -19,7 +19,8 @@ import (
 //	enqueue RUN/PARENT NAME TASK key= sleep=      trace RUN/PARENT NAME failed      condition RUN/PARENT NAME timeout= webhook
 //	lookup RUN/ACTION gone                        answers from the book; gone: the outputs are no more
 //	started|ok RUN/ACTION[#ATTEMPT]               fail|system RUN/ACTION[#ATTEMPT] CODE fatal
-//	signal RUN/CONDITION VALUE                    abort RUN[/ACTION] REASON
+//	signal RUN/CONDITION VALUE                    abort RUN[/ACTION] REASON code=
+//	drain [off]                                   new runs are refused
 //	wait DURATION                                 restart
 //	why                                           every unfinished action, its phase and what it waits for
 //	slots                                         what attempts hold
@@ -133,7 +134,7 @@ func (s *script) command(name string, words []string) string {
 		if run, act, deep := strings.Cut(args[0], "/"); deep {
 			s.step(AbortAction{Ticket: name, ID: names.Action{Run: runID(run), Action: act}, Reason: reason, By: "ann"})
 		} else {
-			s.step(AbortRun{Ticket: name, Run: runID(run), Reason: reason, By: "ann"})
+			s.step(AbortRun{Ticket: name, Run: runID(run), Reason: reason, By: "ann", Code: opts["code"]})
 		}
 	case "wait":
 		d, err := time.ParseDuration(args[0])
@@ -142,6 +143,9 @@ func (s *script) command(name string, words []string) string {
 		}
 		s.now = s.now.add(d)
 		s.step(Tick{})
+	case "drain":
+		s.draining = opts["off"] == ""
+		s.state.Drain(s.draining)
 	case "restart":
 		s.crash()
 	case "why":

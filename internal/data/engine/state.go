@@ -33,6 +33,7 @@ type State struct {
 
 	runs      map[names.Run]*Run
 	nextRunID int64
+	draining  bool
 	actions   int
 
 	readyRuns runHeap
@@ -132,6 +133,12 @@ func (s *State) NextTimer() Time {
 
 // Held is the number of actions in memory.
 func (s *State) Held() int { return s.actions }
+
+// Drain says whether new runs are refused. Those that are known go on, and get their new actions.
+func (s *State) Drain(on bool) { s.draining = on }
+
+// Draining says whether new runs are refused.
+func (s *State) Draining() bool { return s.draining }
 
 // Load is what attempts hold now.
 type Load struct {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 
@@ -11,8 +12,10 @@ import (
 	"biplane.dev/biplane/gen/flyteidl2/core"
 	"biplane.dev/biplane/gen/flyteidl2/task"
 	"biplane.dev/biplane/gen/flyteidl2/workflow"
+	"biplane.dev/biplane/internal/data/engine"
 	"biplane.dev/biplane/internal/data/schedule"
 	"biplane.dev/biplane/internal/data/taskspec"
+	"biplane.dev/biplane/internal/fault"
 )
 
 // kickoffKey in the context of a run's inputs names the input that the SDK's runtime fills with the run's start time
@@ -55,6 +58,9 @@ func (g *Gateway) Fire(ctx context.Context, fire schedule.Fire) error {
 		d.inputs.InputsHash += "/" + strconv.FormatInt(fire.At.UnixMicro(), 10)
 	}
 	_, err = g.create(ctx, d)
+	if errors.Is(err, engine.ErrDraining) { // the time is made up for when the plane takes runs again
+		return &fault.Fault{Kind: fault.KindUnavailable, Message: err.Error(), Cause: err}
+	}
 	return err
 }
 

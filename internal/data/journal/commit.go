@@ -54,8 +54,8 @@ func (j *Journal) Commit(ctx context.Context, out *engine.Output, specs Specs) e
 			}
 		}
 		for _, run := range out.Runs {
-			if _, err := tx.Exec(`UPDATE runs SET aborting = ?, abort_reason = ?, aborted_by = ?, seq = ? WHERE id = ?`,
-				run.Aborting, run.AbortReason, run.AbortedBy, tx.NextSeq(), run.ID); err != nil {
+			if _, err := tx.Exec(`UPDATE runs SET aborting = ?, abort_reason = ?, aborted_by = ?, abort_code = ?, seq = ? WHERE id = ?`,
+				run.Aborting, run.AbortReason, run.AbortedBy, run.AbortCode, tx.NextSeq(), run.ID); err != nil {
 				return err
 			}
 		}

@@ -10,12 +10,13 @@ import (
 	"biplane.dev/biplane/internal/store"
 )
 
-// RunEvents returns the runs that changed after seq as the control plane may see them: names, states, pointers.
+// RunEvents returns the runs that changed after seq as the control plane may see them: names, states, pointers. Of a run that is fenced
+// nothing is told, here and in the other two.
 func RunEvents(tx store.Tx, after int64, limit int) (events []*linkv1.Event, err error) {
 	rows, err := tx.Query(`SELECT r.seq, r.org, r.project, r.domain, r.name, r.task_project, r.task_domain, r.task_name, r.task_version, r.trigger_task,
 		r.trigger_name, r.related_to, r.relation, r.source, r.created_by, r.aborted_by, r.created_at, r.phase, r.attempt, r.started_at, r.ended_at,
-		coalesce(a.error_code, ''), coalesce(a.error_kind, 0)
-		FROM runs r LEFT JOIN actions a ON a.run_id = r.id AND a.name = 'a0' WHERE r.seq > ? ORDER BY r.seq LIMIT ?`, after, limit)
+		coalesce(a.error_code, ''), coalesce(a.error_kind, 0), r.epoch
+		FROM runs r LEFT JOIN actions a ON a.run_id = r.id AND a.name = 'a0' WHERE r.seq > ? AND r.fenced = 0 ORDER BY r.seq LIMIT ?`, after, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +28,7 @@ func RunEvents(tx store.Tx, after int64, limit int) (events []*linkv1.Event, err
 		var source int32
 		if err := rows.Scan(&e.Seq, &s.Id.Org, &s.Id.Project, &s.Id.Domain, &s.Id.Name, &s.Task.Project, &s.Task.Domain, &s.Task.Name, &s.Task.Version,
 			&triggerTask, &triggerName, &related, &s.Relation, &source, &s.CreatedBy, &s.AbortedBy, &s.CreatedUs, &s.Phase, &s.Attempts,
-			&s.StartedUs, &s.EndedUs, &s.ErrorCode, &s.ExitClass); err != nil {
+			&s.StartedUs, &s.EndedUs, &s.ErrorCode, &s.ExitClass, &s.Epoch); err != nil {
 			return nil, err
 		}
 		if triggerName != "" {
@@ -48,8 +49,9 @@ func RunEvents(tx store.Tx, after int64, limit int) (events []*linkv1.Event, err
 // ActionEvents returns the actions that changed after seq as the control plane may see them.
 func ActionEvents(tx store.Tx, after int64, limit int) (events []*linkv1.Event, err error) {
 	rows, err := tx.Query(`SELECT a.seq, r.org, r.project, r.domain, r.name, a.name, a.parent, a.kind, a.task_name, a.phase, a.attempt, a.created_at,
-		a.started_at, a.ended_at, a.cache_status, a.error_code, a.error_kind, a.input_uri, a.output_uri, a.wait
-		FROM actions a JOIN runs r ON r.id = a.run_id WHERE a.seq > ? ORDER BY a.seq LIMIT ?`, after, limit)
+		a.started_at, a.ended_at, a.cache_status, a.error_code, a.error_kind, a.input_uri, a.output_uri, a.wait,
+		r.epoch, r.created_at
+		FROM actions a JOIN runs r ON r.id = a.run_id WHERE a.seq > ? AND r.fenced = 0 ORDER BY a.seq LIMIT ?`, after, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +63,8 @@ func ActionEvents(tx store.Tx, after int64, limit int) (events []*linkv1.Event, 
 		var cache engine.CacheStatus
 		var wait engine.Wait
 		if err := rows.Scan(&e.Seq, &s.Id.Run.Org, &s.Id.Run.Project, &s.Id.Run.Domain, &s.Id.Run.Name, &s.Id.Name, &s.Parent, &s.Kind, &task,
-			&s.Phase, &s.Attempt, &s.CreatedUs, &s.StartedUs, &s.EndedUs, &cache, &s.ErrorCode, &s.ExitClass, &s.InputsUri, &s.OutputsUri, &wait); err != nil {
+			&s.Phase, &s.Attempt, &s.CreatedUs, &s.StartedUs, &s.EndedUs, &cache, &s.ErrorCode, &s.ExitClass, &s.InputsUri, &s.OutputsUri, &wait,
+			&s.Epoch, &s.RunCreatedUs); err != nil {
 			return nil, err
 		}
 		if task != "" {
@@ -81,8 +84,8 @@ func ActionEvents(tx store.Tx, after int64, limit int) (events []*linkv1.Event, 
 // them. The last attempt of an action is in its action's event.
 func AttemptEvents(tx store.Tx, after int64, limit int) (events []*linkv1.Event, err error) {
 	rows, err := tx.Query(`SELECT t.seq, r.org, r.project, r.domain, r.name, t.action, t.attempt, t.phase, t.queued_at, t.started_at, t.ended_at,
-		t.error_code, t.error_kind, t.peak_memory, t.cpu_us
-		FROM attempts t JOIN runs r ON r.id = t.run_id WHERE t.seq > ? ORDER BY t.seq LIMIT ?`, after, limit)
+		t.error_code, t.error_kind, t.peak_memory, t.cpu_us, r.epoch, r.created_at
+		FROM attempts t JOIN runs r ON r.id = t.run_id WHERE t.seq > ? AND r.fenced = 0 ORDER BY t.seq LIMIT ?`, after, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +95,7 @@ func AttemptEvents(tx store.Tx, after int64, limit int) (events []*linkv1.Event,
 		s := &linkv1.AttemptState{Action: &linkv1.ActionID{Run: &linkv1.RunID{}}}
 		run := s.Action.Run
 		if err := rows.Scan(&e.Seq, &run.Org, &run.Project, &run.Domain, &run.Name, &s.Action.Name, &s.Number, &s.Phase, &s.CreatedUs, &s.StartedUs,
-			&s.EndedUs, &s.ErrorCode, &s.ExitClass, &s.PeakMemoryBytes, &s.CpuUs); err != nil {
+			&s.EndedUs, &s.ErrorCode, &s.ExitClass, &s.PeakMemoryBytes, &s.CpuUs, &s.Epoch, &s.RunCreatedUs); err != nil {
 			return nil, err
 		}
 		e.Row = &linkv1.Event_Attempt{Attempt: s}

@@ -58,7 +58,7 @@ func (j *Journal) Load(ctx context.Context, task func(digest string, spec []byte
 }
 
 func loadRuns(tx store.Tx) (runs []*engine.Run, err error) {
-	rows, err := tx.Query(`SELECT id, org, project, domain, name, digest, facts, aborting, abort_reason, aborted_by, created_at FROM runs WHERE open = 1 ORDER BY id`)
+	rows, err := tx.Query(`SELECT id, org, project, domain, name, digest, facts, aborting, abort_reason, aborted_by, abort_code, created_at FROM runs WHERE open = 1 ORDER BY id`)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func loadRuns(tx store.Tx) (runs []*engine.Run, err error) {
 		run := &engine.Run{}
 		var text string
 		if err := rows.Scan(&run.ID, &run.Name.Org, &run.Name.Project.Project, &run.Name.Domain, &run.Name.Name, &run.Digest, &text,
-			&run.Aborting, &run.AbortReason, &run.AbortedBy, &run.Created); err != nil {
+			&run.Aborting, &run.AbortReason, &run.AbortedBy, &run.AbortCode, &run.Created); err != nil {
 			return nil, err
 		}
 		var known facts

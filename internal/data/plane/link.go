@@ -14,11 +14,9 @@ import (
 	"biplane.dev/biplane/internal/data/engine/shell"
 	"biplane.dev/biplane/internal/data/journal"
 	"biplane.dev/biplane/internal/data/registry"
-	"biplane.dev/biplane/internal/fault"
 	"biplane.dev/biplane/internal/link"
 	"biplane.dev/biplane/internal/link/anchor"
 	"biplane.dev/biplane/internal/link/enrol"
-	"biplane.dev/biplane/internal/names"
 	"biplane.dev/biplane/internal/store"
 )
 
@@ -78,21 +76,6 @@ func (s linkSource) Changed() <-chan struct{} { return s.changed }
 func (s linkSource) Head() int64              { return s.db.Seq() }
 func (s linkSource) Lives() []*linkv1.Life    { return s.anchor.Lives() }
 
-// obey carries out a command of the control plane.
-func (p *Plane) obey(ctx context.Context, command *linkv1.Command) error {
-	abort := command.GetAbortRun()
-	if abort == nil {
-		return fault.New(fault.KindUnsupported, "this version of the data plane does not know the order")
-	}
-	id := abort.GetRun()
-	run, err := names.NewRun(id.GetProject(), id.GetDomain(), id.GetName())
-	if err != nil {
-		return err
-	}
-	_, err = p.shell.Do(ctx, engine.AbortRun{Run: run, Reason: "aborted through the control plane", By: abort.GetBy()}, nil)
-	return err
-}
-
 func (p *Plane) health() *linkv1.Health {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -100,6 +83,7 @@ func (p *Plane) health() *linkv1.Health {
 	_ = p.shell.Inspect(ctx, func(state *engine.State, _ shell.Stats) {
 		load := state.Load()
 		h.CpuMillisUsed, h.MemoryBytesUsed = load.CPUMillis, load.Memory
+		h.Draining = state.Draining()
 		h.AttemptsRunning, h.ActionsQueued, h.RunsActive = int64(load.Alive), int64(load.Actions-load.Alive), int64(load.Runs)
 	})
 	return h

@@ -515,6 +515,58 @@ func (TriggerKind) EnumDescriptor() ([]byte, []int) {
 	return file_biplane_link_v1_state_proto_rawDescGZIP(), []int{7}
 }
 
+// StopReason says why a plane must not go on with a run.
+type StopReason int32
+
+const (
+	StopReason_STOP_REASON_UNSPECIFIED StopReason = 0
+	// Another plane has a newer lease on the run. What this plane still finds out about it is nobody's result, and is not reported.
+	StopReason_STOP_REASON_MOVED StopReason = 1
+	// Another plane has an earlier run of the same name. This one ends with the code NAME_CONFLICT, which is reported.
+	StopReason_STOP_REASON_NAME_CONFLICT StopReason = 2
+)
+
+// Enum value maps for StopReason.
+var (
+	StopReason_name = map[int32]string{
+		0: "STOP_REASON_UNSPECIFIED",
+		1: "STOP_REASON_MOVED",
+		2: "STOP_REASON_NAME_CONFLICT",
+	}
+	StopReason_value = map[string]int32{
+		"STOP_REASON_UNSPECIFIED":   0,
+		"STOP_REASON_MOVED":         1,
+		"STOP_REASON_NAME_CONFLICT": 2,
+	}
+)
+
+func (x StopReason) Enum() *StopReason {
+	p := new(StopReason)
+	*p = x
+	return p
+}
+
+func (x StopReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (StopReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_biplane_link_v1_state_proto_enumTypes[8].Descriptor()
+}
+
+func (StopReason) Type() protoreflect.EnumType {
+	return &file_biplane_link_v1_state_proto_enumTypes[8]
+}
+
+func (x StopReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use StopReason.Descriptor instead.
+func (StopReason) EnumDescriptor() ([]byte, []int) {
+	return file_biplane_link_v1_state_proto_rawDescGZIP(), []int{8}
+}
+
 // RunID names a run.
 type RunID struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -813,7 +865,9 @@ type RunState struct {
 	// Who started it, when the plane knows.
 	CreatedBy string `protobuf:"bytes,14,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
 	// Who aborted it, when somebody did.
-	AbortedBy     string `protobuf:"bytes,15,opt,name=aborted_by,json=abortedBy,proto3" json:"aborted_by,omitempty"`
+	AbortedBy string `protobuf:"bytes,15,opt,name=aborted_by,json=abortedBy,proto3" json:"aborted_by,omitempty"`
+	// The number of the plane's lease on the run, from 1; 0 is a plane that knows of no leases.
+	Epoch         int64 `protobuf:"varint,16,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -953,6 +1007,13 @@ func (x *RunState) GetAbortedBy() string {
 	return ""
 }
 
+func (x *RunState) GetEpoch() int64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // ActionState is the newest state of an action.
 type ActionState struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -966,16 +1027,19 @@ type ActionState struct {
 	Task  *TaskID `protobuf:"bytes,5,opt,name=task,proto3" json:"task,omitempty"`
 	Phase Phase   `protobuf:"varint,6,opt,name=phase,proto3,enum=biplane.link.v1.Phase" json:"phase,omitempty"`
 	// The number of the newest attempt, from 1; 0 before the first.
-	Attempt       uint32      `protobuf:"varint,7,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	CreatedUs     int64       `protobuf:"varint,8,opt,name=created_us,json=createdUs,proto3" json:"created_us,omitempty"`
-	StartedUs     int64       `protobuf:"varint,9,opt,name=started_us,json=startedUs,proto3" json:"started_us,omitempty"`
-	EndedUs       int64       `protobuf:"varint,10,opt,name=ended_us,json=endedUs,proto3" json:"ended_us,omitempty"`
-	CacheStatus   CacheStatus `protobuf:"varint,11,opt,name=cache_status,json=cacheStatus,proto3,enum=biplane.link.v1.CacheStatus" json:"cache_status,omitempty"`
-	ErrorCode     string      `protobuf:"bytes,12,opt,name=error_code,json=errorCode,proto3" json:"error_code,omitempty"`
-	ExitClass     ExitClass   `protobuf:"varint,13,opt,name=exit_class,json=exitClass,proto3,enum=biplane.link.v1.ExitClass" json:"exit_class,omitempty"`
-	InputsUri     string      `protobuf:"bytes,14,opt,name=inputs_uri,json=inputsUri,proto3" json:"inputs_uri,omitempty"`
-	OutputsUri    string      `protobuf:"bytes,15,opt,name=outputs_uri,json=outputsUri,proto3" json:"outputs_uri,omitempty"`
-	Reason        Reason      `protobuf:"varint,16,opt,name=reason,proto3,enum=biplane.link.v1.Reason" json:"reason,omitempty"`
+	Attempt     uint32      `protobuf:"varint,7,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	CreatedUs   int64       `protobuf:"varint,8,opt,name=created_us,json=createdUs,proto3" json:"created_us,omitempty"`
+	StartedUs   int64       `protobuf:"varint,9,opt,name=started_us,json=startedUs,proto3" json:"started_us,omitempty"`
+	EndedUs     int64       `protobuf:"varint,10,opt,name=ended_us,json=endedUs,proto3" json:"ended_us,omitempty"`
+	CacheStatus CacheStatus `protobuf:"varint,11,opt,name=cache_status,json=cacheStatus,proto3,enum=biplane.link.v1.CacheStatus" json:"cache_status,omitempty"`
+	ErrorCode   string      `protobuf:"bytes,12,opt,name=error_code,json=errorCode,proto3" json:"error_code,omitempty"`
+	ExitClass   ExitClass   `protobuf:"varint,13,opt,name=exit_class,json=exitClass,proto3,enum=biplane.link.v1.ExitClass" json:"exit_class,omitempty"`
+	InputsUri   string      `protobuf:"bytes,14,opt,name=inputs_uri,json=inputsUri,proto3" json:"inputs_uri,omitempty"`
+	OutputsUri  string      `protobuf:"bytes,15,opt,name=outputs_uri,json=outputsUri,proto3" json:"outputs_uri,omitempty"`
+	Reason      Reason      `protobuf:"varint,16,opt,name=reason,proto3,enum=biplane.link.v1.Reason" json:"reason,omitempty"`
+	// Of the run: its lease, and when it was created. With these alone it is clear whose action this is.
+	Epoch         int64 `protobuf:"varint,17,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	RunCreatedUs  int64 `protobuf:"varint,18,opt,name=run_created_us,json=runCreatedUs,proto3" json:"run_created_us,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1122,6 +1186,20 @@ func (x *ActionState) GetReason() Reason {
 	return Reason_REASON_UNSPECIFIED
 }
 
+func (x *ActionState) GetEpoch() int64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ActionState) GetRunCreatedUs() int64 {
+	if x != nil {
+		return x.RunCreatedUs
+	}
+	return 0
+}
+
 // AttemptState is the newest state of one try of an action.
 type AttemptState struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -1138,8 +1216,11 @@ type AttemptState struct {
 	// Highest memory seen, in bytes, and CPU time used; 0 when not measured.
 	PeakMemoryBytes int64 `protobuf:"varint,10,opt,name=peak_memory_bytes,json=peakMemoryBytes,proto3" json:"peak_memory_bytes,omitempty"`
 	CpuUs           int64 `protobuf:"varint,11,opt,name=cpu_us,json=cpuUs,proto3" json:"cpu_us,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Of the run, as in ActionState.
+	Epoch         int64 `protobuf:"varint,12,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	RunCreatedUs  int64 `protobuf:"varint,13,opt,name=run_created_us,json=runCreatedUs,proto3" json:"run_created_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AttemptState) Reset() {
@@ -1245,6 +1326,20 @@ func (x *AttemptState) GetPeakMemoryBytes() int64 {
 func (x *AttemptState) GetCpuUs() int64 {
 	if x != nil {
 		return x.CpuUs
+	}
+	return 0
+}
+
+func (x *AttemptState) GetEpoch() int64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *AttemptState) GetRunCreatedUs() int64 {
+	if x != nil {
+		return x.RunCreatedUs
 	}
 	return 0
 }
@@ -1692,6 +1787,8 @@ type Command struct {
 	// Types that are valid to be assigned to Order:
 	//
 	//	*Command_AbortRun
+	//	*Command_StopRun
+	//	*Command_Drain
 	Order         isCommand_Order `protobuf_oneof:"order"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1750,6 +1847,24 @@ func (x *Command) GetAbortRun() *AbortRun {
 	return nil
 }
 
+func (x *Command) GetStopRun() *StopRun {
+	if x != nil {
+		if x, ok := x.Order.(*Command_StopRun); ok {
+			return x.StopRun
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDrain() *Drain {
+	if x != nil {
+		if x, ok := x.Order.(*Command_Drain); ok {
+			return x.Drain
+		}
+	}
+	return nil
+}
+
 type isCommand_Order interface {
 	isCommand_Order()
 }
@@ -1758,7 +1873,19 @@ type Command_AbortRun struct {
 	AbortRun *AbortRun `protobuf:"bytes,2,opt,name=abort_run,json=abortRun,proto3,oneof"`
 }
 
+type Command_StopRun struct {
+	StopRun *StopRun `protobuf:"bytes,3,opt,name=stop_run,json=stopRun,proto3,oneof"`
+}
+
+type Command_Drain struct {
+	Drain *Drain `protobuf:"bytes,4,opt,name=drain,proto3,oneof"`
+}
+
 func (*Command_AbortRun) isCommand_Order() {}
+
+func (*Command_StopRun) isCommand_Order() {}
+
+func (*Command_Drain) isCommand_Order() {}
 
 // AbortRun asks to abort a run; one that has ended already is left as it is.
 type AbortRun struct {
@@ -1814,6 +1941,124 @@ func (x *AbortRun) GetBy() string {
 	return ""
 }
 
+// StopRun says that the plane's lease on a run is over. One that has ended already, or of which the plane has a newer lease, is left
+// as it is.
+type StopRun struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   *RunID                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	// Leases up to this one are over.
+	Epoch  int64      `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Reason StopReason `protobuf:"varint,3,opt,name=reason,proto3,enum=biplane.link.v1.StopReason" json:"reason,omitempty"`
+	// The plane that has the run, or the name.
+	Holder        string `protobuf:"bytes,4,opt,name=holder,proto3" json:"holder,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopRun) Reset() {
+	*x = StopRun{}
+	mi := &file_biplane_link_v1_state_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopRun) ProtoMessage() {}
+
+func (x *StopRun) ProtoReflect() protoreflect.Message {
+	mi := &file_biplane_link_v1_state_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopRun.ProtoReflect.Descriptor instead.
+func (*StopRun) Descriptor() ([]byte, []int) {
+	return file_biplane_link_v1_state_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *StopRun) GetRun() *RunID {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *StopRun) GetEpoch() int64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *StopRun) GetReason() StopReason {
+	if x != nil {
+		return x.Reason
+	}
+	return StopReason_STOP_REASON_UNSPECIFIED
+}
+
+func (x *StopRun) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+// Drain asks the plane to accept no new runs and to go on with those it has.
+type Drain struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Accept new runs again.
+	Undo          bool `protobuf:"varint,1,opt,name=undo,proto3" json:"undo,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drain) Reset() {
+	*x = Drain{}
+	mi := &file_biplane_link_v1_state_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drain) ProtoMessage() {}
+
+func (x *Drain) ProtoReflect() protoreflect.Message {
+	mi := &file_biplane_link_v1_state_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drain.ProtoReflect.Descriptor instead.
+func (*Drain) Descriptor() ([]byte, []int) {
+	return file_biplane_link_v1_state_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Drain) GetUndo() bool {
+	if x != nil {
+		return x.Undo
+	}
+	return false
+}
+
 // Health is how a data plane feels.
 type Health struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -1827,14 +2072,16 @@ type Health struct {
 	ActionsQueued   int64 `protobuf:"varint,7,opt,name=actions_queued,json=actionsQueued,proto3" json:"actions_queued,omitempty"`
 	RunsActive      int64 `protobuf:"varint,8,opt,name=runs_active,json=runsActive,proto3" json:"runs_active,omitempty"`
 	// The newest number of the plane's change sequence: how far the ledger is behind.
-	Head          int64 `protobuf:"varint,9,opt,name=head,proto3" json:"head,omitempty"`
+	Head int64 `protobuf:"varint,9,opt,name=head,proto3" json:"head,omitempty"`
+	// It accepts no new runs.
+	Draining      bool `protobuf:"varint,10,opt,name=draining,proto3" json:"draining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Health) Reset() {
 	*x = Health{}
-	mi := &file_biplane_link_v1_state_proto_msgTypes[13]
+	mi := &file_biplane_link_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1846,7 +2093,7 @@ func (x *Health) String() string {
 func (*Health) ProtoMessage() {}
 
 func (x *Health) ProtoReflect() protoreflect.Message {
-	mi := &file_biplane_link_v1_state_proto_msgTypes[13]
+	mi := &file_biplane_link_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1859,7 +2106,7 @@ func (x *Health) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Health.ProtoReflect.Descriptor instead.
 func (*Health) Descriptor() ([]byte, []int) {
-	return file_biplane_link_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_biplane_link_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Health) GetVersion() string {
@@ -1925,6 +2172,13 @@ func (x *Health) GetHead() int64 {
 	return 0
 }
 
+func (x *Health) GetDraining() bool {
+	if x != nil {
+		return x.Draining
+	}
+	return false
+}
+
 var File_biplane_link_v1_state_proto protoreflect.FileDescriptor
 
 const file_biplane_link_v1_state_proto_rawDesc = "" +
@@ -1949,7 +2203,7 @@ const file_biplane_link_v1_state_proto_rawDesc = "" +
 	"\aproject\x18\x02 \x01(\tB\x04\xc8\xf3\x18\x01R\aproject\x12\x1c\n" +
 	"\x06domain\x18\x03 \x01(\tB\x04\xc8\xf3\x18\x01R\x06domain\x12\x18\n" +
 	"\x04task\x18\x04 \x01(\tB\x04\xc8\xf3\x18\x01R\x04task\x12\x18\n" +
-	"\x04name\x18\x05 \x01(\tB\x04\xc8\xf3\x18\x01R\x04name\"\xcc\x05\n" +
+	"\x04name\x18\x05 \x01(\tB\x04\xc8\xf3\x18\x01R\x04name\"\xe8\x05\n" +
 	"\bRunState\x12,\n" +
 	"\x02id\x18\x01 \x01(\v2\x16.biplane.link.v1.RunIDB\x04\xc8\xf3\x18\x01R\x02id\x121\n" +
 	"\x04task\x18\x02 \x01(\v2\x17.biplane.link.v1.TaskIDB\x04\xc8\xf3\x18\x01R\x04task\x122\n" +
@@ -1973,7 +2227,8 @@ const file_biplane_link_v1_state_proto_rawDesc = "" +
 	"\n" +
 	"created_by\x18\x0e \x01(\tB\x04\xc8\xf3\x18\x01R\tcreatedBy\x12#\n" +
 	"\n" +
-	"aborted_by\x18\x0f \x01(\tB\x04\xc8\xf3\x18\x01R\tabortedBy\"\xda\x05\n" +
+	"aborted_by\x18\x0f \x01(\tB\x04\xc8\xf3\x18\x01R\tabortedBy\x12\x1a\n" +
+	"\x05epoch\x18\x10 \x01(\x03B\x04\xc8\xf3\x18\x02R\x05epoch\"\xa2\x06\n" +
 	"\vActionState\x12/\n" +
 	"\x02id\x18\x01 \x01(\v2\x19.biplane.link.v1.ActionIDB\x04\xc8\xf3\x18\x01R\x02id\x12\x1c\n" +
 	"\x06parent\x18\x02 \x01(\tB\x04\xc8\xf3\x18\x01R\x06parent\x125\n" +
@@ -1998,7 +2253,9 @@ const file_biplane_link_v1_state_proto_rawDesc = "" +
 	"inputs_uri\x18\x0e \x01(\tB\x04\xc8\xf3\x18\x03R\tinputsUri\x12%\n" +
 	"\voutputs_uri\x18\x0f \x01(\tB\x04\xc8\xf3\x18\x03R\n" +
 	"outputsUri\x125\n" +
-	"\x06reason\x18\x10 \x01(\x0e2\x17.biplane.link.v1.ReasonB\x04\xc8\xf3\x18\x02R\x06reason\"\x80\x04\n" +
+	"\x06reason\x18\x10 \x01(\x0e2\x17.biplane.link.v1.ReasonB\x04\xc8\xf3\x18\x02R\x06reason\x12\x1a\n" +
+	"\x05epoch\x18\x11 \x01(\x03B\x04\xc8\xf3\x18\x02R\x05epoch\x12*\n" +
+	"\x0erun_created_us\x18\x12 \x01(\x03B\x04\xc8\xf3\x18\x02R\frunCreatedUs\"\xc8\x04\n" +
 	"\fAttemptState\x127\n" +
 	"\x06action\x18\x01 \x01(\v2\x19.biplane.link.v1.ActionIDB\x04\xc8\xf3\x18\x01R\x06action\x12\x1c\n" +
 	"\x06number\x18\x02 \x01(\rB\x04\xc8\xf3\x18\x02R\x06number\x122\n" +
@@ -2015,7 +2272,9 @@ const file_biplane_link_v1_state_proto_rawDesc = "" +
 	"\fcache_status\x18\t \x01(\x0e2\x1c.biplane.link.v1.CacheStatusB\x04\xc8\xf3\x18\x02R\vcacheStatus\x120\n" +
 	"\x11peak_memory_bytes\x18\n" +
 	" \x01(\x03B\x04\xc8\xf3\x18\x02R\x0fpeakMemoryBytes\x12\x1b\n" +
-	"\x06cpu_us\x18\v \x01(\x03B\x04\xc8\xf3\x18\x02R\x05cpuUs\"\xe2\x01\n" +
+	"\x06cpu_us\x18\v \x01(\x03B\x04\xc8\xf3\x18\x02R\x05cpuUs\x12\x1a\n" +
+	"\x05epoch\x18\f \x01(\x03B\x04\xc8\xf3\x18\x02R\x05epoch\x12*\n" +
+	"\x0erun_created_us\x18\r \x01(\x03B\x04\xc8\xf3\x18\x02R\frunCreatedUs\"\xe2\x01\n" +
 	"\fProjectState\x12\x16\n" +
 	"\x03org\x18\x01 \x01(\tB\x04\xc8\xf3\x18\x01R\x03org\x12\x14\n" +
 	"\x02id\x18\x02 \x01(\tB\x04\xc8\xf3\x18\x01R\x02id\x12\x18\n" +
@@ -2055,14 +2314,23 @@ const file_biplane_link_v1_state_proto_rawDesc = "" +
 	"\aproject\x18\x05 \x01(\v2\x1d.biplane.link.v1.ProjectStateB\x04\xc8\xf3\x18\x02H\x00R\aproject\x126\n" +
 	"\x04task\x18\x06 \x01(\v2\x1a.biplane.link.v1.TaskStateB\x04\xc8\xf3\x18\x02H\x00R\x04task\x12?\n" +
 	"\atrigger\x18\a \x01(\v2\x1d.biplane.link.v1.TriggerStateB\x04\xc8\xf3\x18\x02H\x00R\atriggerB\x05\n" +
-	"\x03row\"j\n" +
+	"\x03row\"\xdd\x01\n" +
 	"\aCommand\x12\x16\n" +
 	"\x03seq\x18\x01 \x01(\x03B\x04\xc8\xf3\x18\x02R\x03seq\x12>\n" +
-	"\tabort_run\x18\x02 \x01(\v2\x19.biplane.link.v1.AbortRunB\x04\xc8\xf3\x18\x02H\x00R\babortRunB\a\n" +
+	"\tabort_run\x18\x02 \x01(\v2\x19.biplane.link.v1.AbortRunB\x04\xc8\xf3\x18\x02H\x00R\babortRun\x12;\n" +
+	"\bstop_run\x18\x03 \x01(\v2\x18.biplane.link.v1.StopRunB\x04\xc8\xf3\x18\x02H\x00R\astopRun\x124\n" +
+	"\x05drain\x18\x04 \x01(\v2\x16.biplane.link.v1.DrainB\x04\xc8\xf3\x18\x02H\x00R\x05drainB\a\n" +
 	"\x05order\"P\n" +
 	"\bAbortRun\x12.\n" +
 	"\x03run\x18\x01 \x01(\v2\x16.biplane.link.v1.RunIDB\x04\xc8\xf3\x18\x01R\x03run\x12\x14\n" +
-	"\x02by\x18\x02 \x01(\tB\x04\xc8\xf3\x18\x01R\x02by\"\xf5\x02\n" +
+	"\x02by\x18\x02 \x01(\tB\x04\xc8\xf3\x18\x01R\x02by\"\xae\x01\n" +
+	"\aStopRun\x12.\n" +
+	"\x03run\x18\x01 \x01(\v2\x16.biplane.link.v1.RunIDB\x04\xc8\xf3\x18\x01R\x03run\x12\x1a\n" +
+	"\x05epoch\x18\x02 \x01(\x03B\x04\xc8\xf3\x18\x02R\x05epoch\x129\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x1b.biplane.link.v1.StopReasonB\x04\xc8\xf3\x18\x02R\x06reason\x12\x1c\n" +
+	"\x06holder\x18\x04 \x01(\tB\x04\xc8\xf3\x18\x01R\x06holder\"!\n" +
+	"\x05Drain\x12\x18\n" +
+	"\x04undo\x18\x01 \x01(\bB\x04\xc8\xf3\x18\x02R\x04undo\"\x97\x03\n" +
 	"\x06Health\x12\x1e\n" +
 	"\aversion\x18\x01 \x01(\tB\x04\xc8\xf3\x18\x02R\aversion\x12#\n" +
 	"\n" +
@@ -2074,7 +2342,9 @@ const file_biplane_link_v1_state_proto_rawDesc = "" +
 	"\x0eactions_queued\x18\a \x01(\x03B\x04\xc8\xf3\x18\x02R\ractionsQueued\x12%\n" +
 	"\vruns_active\x18\b \x01(\x03B\x04\xc8\xf3\x18\x02R\n" +
 	"runsActive\x12\x18\n" +
-	"\x04head\x18\t \x01(\x03B\x04\xc8\xf3\x18\x02R\x04head*\xf2\x01\n" +
+	"\x04head\x18\t \x01(\x03B\x04\xc8\xf3\x18\x02R\x04head\x12 \n" +
+	"\bdraining\x18\n" +
+	" \x01(\bB\x04\xc8\xf3\x18\x02R\bdraining*\xf2\x01\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fPHASE_QUEUED\x10\x01\x12\x1f\n" +
@@ -2140,7 +2410,12 @@ const file_biplane_link_v1_state_proto_rawDesc = "" +
 	"\x18TRIGGER_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16TRIGGER_KIND_ON_DEMAND\x10\x01\x12\x15\n" +
 	"\x11TRIGGER_KIND_CRON\x10\x02\x12\x1b\n" +
-	"\x17TRIGGER_KIND_FIXED_RATE\x10\x03B0Z.biplane.dev/biplane/gen/biplane/link/v1;linkv1b\x06proto3"
+	"\x17TRIGGER_KIND_FIXED_RATE\x10\x03*_\n" +
+	"\n" +
+	"StopReason\x12\x1b\n" +
+	"\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11STOP_REASON_MOVED\x10\x01\x12\x1d\n" +
+	"\x19STOP_REASON_NAME_CONFLICT\x10\x02B0Z.biplane.dev/biplane/gen/biplane/link/v1;linkv1b\x06proto3"
 
 var (
 	file_biplane_link_v1_state_proto_rawDescOnce sync.Once
@@ -2154,8 +2429,8 @@ func file_biplane_link_v1_state_proto_rawDescGZIP() []byte {
 	return file_biplane_link_v1_state_proto_rawDescData
 }
 
-var file_biplane_link_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_biplane_link_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_biplane_link_v1_state_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
+var file_biplane_link_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_biplane_link_v1_state_proto_goTypes = []any{
 	(Phase)(0),           // 0: biplane.link.v1.Phase
 	(ExitClass)(0),       // 1: biplane.link.v1.ExitClass
@@ -2165,58 +2440,65 @@ var file_biplane_link_v1_state_proto_goTypes = []any{
 	(CacheStatus)(0),     // 5: biplane.link.v1.CacheStatus
 	(Reason)(0),          // 6: biplane.link.v1.Reason
 	(TriggerKind)(0),     // 7: biplane.link.v1.TriggerKind
-	(*RunID)(nil),        // 8: biplane.link.v1.RunID
-	(*ActionID)(nil),     // 9: biplane.link.v1.ActionID
-	(*TaskID)(nil),       // 10: biplane.link.v1.TaskID
-	(*TriggerID)(nil),    // 11: biplane.link.v1.TriggerID
-	(*RunState)(nil),     // 12: biplane.link.v1.RunState
-	(*ActionState)(nil),  // 13: biplane.link.v1.ActionState
-	(*AttemptState)(nil), // 14: biplane.link.v1.AttemptState
-	(*ProjectState)(nil), // 15: biplane.link.v1.ProjectState
-	(*TaskState)(nil),    // 16: biplane.link.v1.TaskState
-	(*TriggerState)(nil), // 17: biplane.link.v1.TriggerState
-	(*Event)(nil),        // 18: biplane.link.v1.Event
-	(*Command)(nil),      // 19: biplane.link.v1.Command
-	(*AbortRun)(nil),     // 20: biplane.link.v1.AbortRun
-	(*Health)(nil),       // 21: biplane.link.v1.Health
+	(StopReason)(0),      // 8: biplane.link.v1.StopReason
+	(*RunID)(nil),        // 9: biplane.link.v1.RunID
+	(*ActionID)(nil),     // 10: biplane.link.v1.ActionID
+	(*TaskID)(nil),       // 11: biplane.link.v1.TaskID
+	(*TriggerID)(nil),    // 12: biplane.link.v1.TriggerID
+	(*RunState)(nil),     // 13: biplane.link.v1.RunState
+	(*ActionState)(nil),  // 14: biplane.link.v1.ActionState
+	(*AttemptState)(nil), // 15: biplane.link.v1.AttemptState
+	(*ProjectState)(nil), // 16: biplane.link.v1.ProjectState
+	(*TaskState)(nil),    // 17: biplane.link.v1.TaskState
+	(*TriggerState)(nil), // 18: biplane.link.v1.TriggerState
+	(*Event)(nil),        // 19: biplane.link.v1.Event
+	(*Command)(nil),      // 20: biplane.link.v1.Command
+	(*AbortRun)(nil),     // 21: biplane.link.v1.AbortRun
+	(*StopRun)(nil),      // 22: biplane.link.v1.StopRun
+	(*Drain)(nil),        // 23: biplane.link.v1.Drain
+	(*Health)(nil),       // 24: biplane.link.v1.Health
 }
 var file_biplane_link_v1_state_proto_depIdxs = []int32{
-	8,  // 0: biplane.link.v1.ActionID.run:type_name -> biplane.link.v1.RunID
-	8,  // 1: biplane.link.v1.RunState.id:type_name -> biplane.link.v1.RunID
-	10, // 2: biplane.link.v1.RunState.task:type_name -> biplane.link.v1.TaskID
+	9,  // 0: biplane.link.v1.ActionID.run:type_name -> biplane.link.v1.RunID
+	9,  // 1: biplane.link.v1.RunState.id:type_name -> biplane.link.v1.RunID
+	11, // 2: biplane.link.v1.RunState.task:type_name -> biplane.link.v1.TaskID
 	0,  // 3: biplane.link.v1.RunState.phase:type_name -> biplane.link.v1.Phase
 	1,  // 4: biplane.link.v1.RunState.exit_class:type_name -> biplane.link.v1.ExitClass
 	2,  // 5: biplane.link.v1.RunState.source:type_name -> biplane.link.v1.RunSource
-	11, // 6: biplane.link.v1.RunState.trigger:type_name -> biplane.link.v1.TriggerID
+	12, // 6: biplane.link.v1.RunState.trigger:type_name -> biplane.link.v1.TriggerID
 	3,  // 7: biplane.link.v1.RunState.relation:type_name -> biplane.link.v1.Relation
-	8,  // 8: biplane.link.v1.RunState.related_to:type_name -> biplane.link.v1.RunID
-	9,  // 9: biplane.link.v1.ActionState.id:type_name -> biplane.link.v1.ActionID
+	9,  // 8: biplane.link.v1.RunState.related_to:type_name -> biplane.link.v1.RunID
+	10, // 9: biplane.link.v1.ActionState.id:type_name -> biplane.link.v1.ActionID
 	4,  // 10: biplane.link.v1.ActionState.kind:type_name -> biplane.link.v1.ActionKind
-	10, // 11: biplane.link.v1.ActionState.task:type_name -> biplane.link.v1.TaskID
+	11, // 11: biplane.link.v1.ActionState.task:type_name -> biplane.link.v1.TaskID
 	0,  // 12: biplane.link.v1.ActionState.phase:type_name -> biplane.link.v1.Phase
 	5,  // 13: biplane.link.v1.ActionState.cache_status:type_name -> biplane.link.v1.CacheStatus
 	1,  // 14: biplane.link.v1.ActionState.exit_class:type_name -> biplane.link.v1.ExitClass
 	6,  // 15: biplane.link.v1.ActionState.reason:type_name -> biplane.link.v1.Reason
-	9,  // 16: biplane.link.v1.AttemptState.action:type_name -> biplane.link.v1.ActionID
+	10, // 16: biplane.link.v1.AttemptState.action:type_name -> biplane.link.v1.ActionID
 	0,  // 17: biplane.link.v1.AttemptState.phase:type_name -> biplane.link.v1.Phase
 	1,  // 18: biplane.link.v1.AttemptState.exit_class:type_name -> biplane.link.v1.ExitClass
 	5,  // 19: biplane.link.v1.AttemptState.cache_status:type_name -> biplane.link.v1.CacheStatus
-	10, // 20: biplane.link.v1.TaskState.id:type_name -> biplane.link.v1.TaskID
-	11, // 21: biplane.link.v1.TriggerState.id:type_name -> biplane.link.v1.TriggerID
+	11, // 20: biplane.link.v1.TaskState.id:type_name -> biplane.link.v1.TaskID
+	12, // 21: biplane.link.v1.TriggerState.id:type_name -> biplane.link.v1.TriggerID
 	7,  // 22: biplane.link.v1.TriggerState.kind:type_name -> biplane.link.v1.TriggerKind
-	12, // 23: biplane.link.v1.Event.run:type_name -> biplane.link.v1.RunState
-	13, // 24: biplane.link.v1.Event.action:type_name -> biplane.link.v1.ActionState
-	14, // 25: biplane.link.v1.Event.attempt:type_name -> biplane.link.v1.AttemptState
-	15, // 26: biplane.link.v1.Event.project:type_name -> biplane.link.v1.ProjectState
-	16, // 27: biplane.link.v1.Event.task:type_name -> biplane.link.v1.TaskState
-	17, // 28: biplane.link.v1.Event.trigger:type_name -> biplane.link.v1.TriggerState
-	20, // 29: biplane.link.v1.Command.abort_run:type_name -> biplane.link.v1.AbortRun
-	8,  // 30: biplane.link.v1.AbortRun.run:type_name -> biplane.link.v1.RunID
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	13, // 23: biplane.link.v1.Event.run:type_name -> biplane.link.v1.RunState
+	14, // 24: biplane.link.v1.Event.action:type_name -> biplane.link.v1.ActionState
+	15, // 25: biplane.link.v1.Event.attempt:type_name -> biplane.link.v1.AttemptState
+	16, // 26: biplane.link.v1.Event.project:type_name -> biplane.link.v1.ProjectState
+	17, // 27: biplane.link.v1.Event.task:type_name -> biplane.link.v1.TaskState
+	18, // 28: biplane.link.v1.Event.trigger:type_name -> biplane.link.v1.TriggerState
+	21, // 29: biplane.link.v1.Command.abort_run:type_name -> biplane.link.v1.AbortRun
+	22, // 30: biplane.link.v1.Command.stop_run:type_name -> biplane.link.v1.StopRun
+	23, // 31: biplane.link.v1.Command.drain:type_name -> biplane.link.v1.Drain
+	9,  // 32: biplane.link.v1.AbortRun.run:type_name -> biplane.link.v1.RunID
+	9,  // 33: biplane.link.v1.StopRun.run:type_name -> biplane.link.v1.RunID
+	8,  // 34: biplane.link.v1.StopRun.reason:type_name -> biplane.link.v1.StopReason
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_biplane_link_v1_state_proto_init() }
@@ -2235,14 +2517,16 @@ func file_biplane_link_v1_state_proto_init() {
 	}
 	file_biplane_link_v1_state_proto_msgTypes[11].OneofWrappers = []any{
 		(*Command_AbortRun)(nil),
+		(*Command_StopRun)(nil),
+		(*Command_Drain)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_biplane_link_v1_state_proto_rawDesc), len(file_biplane_link_v1_state_proto_rawDesc)),
-			NumEnums:      8,
-			NumMessages:   14,
+			NumEnums:      9,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -108,6 +108,15 @@ func (s *Shell) Inspect(ctx context.Context, fn func(*engine.State, Stats)) erro
 	}
 }
 
+// Drain refuses new runs from now on, also after a restart, or accepts them again. When it returns no run can be created that it
+// refuses.
+func (s *Shell) Drain(ctx context.Context, on bool) error {
+	if err := s.journal.SetDraining(ctx, on); err != nil {
+		return err
+	}
+	return s.Inspect(ctx, func(state *engine.State, _ Stats) { state.Drain(on) })
+}
+
 type inspection struct {
 	engine.Tick
 	fn func(*engine.State)
@@ -119,7 +128,12 @@ func (s *Shell) Restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	draining, err := s.journal.Draining(ctx)
+	if err != nil {
+		return err
+	}
 	s.state = engine.New(s.config.Engine, nextRunID)
+	s.state.Drain(draining)
 	s.lastRun = nextRunID - 1
 	s.finished = newFinished(nextRunID)
 	now := engine.At(s.config.Now())
