@@ -52,6 +52,7 @@ var suites = []suite{
 	{name: "planes", what: "fan-out with a control plane that is told of everything", run: (*bench).planes},
 	{name: "held", what: "memory of 50,000 actions that are not finished", run: (*bench).held},
 	{name: "finished", what: "memory while 100,000 (with -long 1,000,000) actions come and go", run: (*bench).finished},
+	{name: "tunnel", what: "a relay and a tunnel session against direct TLS: latency, throughput, 40 ms of round trip, stalled flows, memory of streams", run: (*bench).tunnel},
 	{name: "sdk", what: "the same with the stock SDK: fan-out, chain, flyte run, and where the time of a Python task goes", run: (*bench).sdk},
 }
 

@@ -63,6 +63,8 @@ func (k *keeper) dialTLS(ctx context.Context, address string, config *tls.Config
 	}
 	config = config.Clone()
 	config.NextProtos = []string{Protocol}
+	// Small records at the start help a page to show its first words; a flow in here has small records of its own if it wants them.
+	config.DynamicRecordSizingDisabled = true
 	if config.ServerName == "" {
 		host, _, err := net.SplitHostPort(address)
 		if err != nil {

@@ -40,6 +40,14 @@ func (s *session) Open(ctx context.Context, meta *tunnelv1.Meta) (net.Conn, erro
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("tunnel: open: %w", ctx.Err())
 	}
+	if meta.GetDeadlineMs() == 0 {
+		// The plane shall not keep what is given up here.
+		if meta == nil {
+			meta = &tunnelv1.Meta{}
+		}
+		meta = proto.CloneOf(meta)
+		meta.DeadlineMs = s.OpenTimeout.Milliseconds()
+	}
 	head, err := frame(&tunnelv1.Opening{Kind: &tunnelv1.Opening_Meta{Meta: meta}})
 	if err != nil {
 		return nil, err

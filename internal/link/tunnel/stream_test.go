@@ -79,11 +79,15 @@ func TestKeepAlivesAreJittered(t *testing.T) {
 // TestABadOpeningIsRefused: whatever a relay sends first, a plane refuses it in bounded time and the session goes on.
 func TestABadOpeningIsRefused(t *testing.T) {
 	t.Parallel()
+	large, err := proto.Marshal(&tunnelv1.Opening{Kind: &tunnelv1.Opening_Meta{Meta: &tunnelv1.Meta{ServerName: strings.Repeat("x", maxOpening)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	sized := func(n uint16, rest string) []byte { return append(binary.BigEndian.AppendUint16(nil, n), rest...) }
 	for name, head := range map[string][]byte{
 		"nothing":      nil,
 		"half":         {0},
-		"too large":    sized(maxOpening+1, strings.Repeat("x", maxOpening+1)),
+		"too large":    sized(uint16(len(large)), string(large)),
 		"no message":   sized(3, "\xff\xff\xff"),
 		"unknown kind": sized(0, ""),
 		"cut short":    sized(100, "abc"),
@@ -97,12 +101,7 @@ func TestABadOpeningIsRefused(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer plane.Close()
-				config := yamux.DefaultConfig()
-				config.LogOutput = io.Discard
-				relay, err := yamux.Server(far, config, nil)
-				if err != nil {
-					t.Fatal(err)
-				}
+				relay := rawPeer(t, far, yamux.Server)
 				defer relay.Close()
 				stream, err := relay.OpenStream(t.Context())
 				if err != nil {
@@ -112,14 +111,7 @@ func TestABadOpeningIsRefused(t *testing.T) {
 					t.Fatal(err)
 				}
 				began := time.Now()
-				var reset *yamux.StreamError
-				if _, err := stream.Read(make([]byte, 1)); !errors.As(err, &reset) || reset.ErrorCode != codeMalformed {
-					t.Errorf("the plane says %v", err)
-				}
-				if took := time.Since(began); took > 10*time.Second {
-					t.Errorf("after %v", took)
-				}
-				// Others were not held up: an opening that is good comes through.
+				// Others are not held up meanwhile: an opening that is good comes through.
 				good, err := relay.OpenStream(t.Context())
 				if err != nil {
 					t.Fatal(err)
@@ -135,12 +127,140 @@ func TestABadOpeningIsRefused(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				if took := time.Since(began); took > 0 {
+					t.Errorf("another flow was held up for %v", took)
+				}
+				var reset *yamux.StreamError
+				if _, err := stream.Read(make([]byte, 1)); !errors.As(err, &reset) || reset.ErrorCode != codeMalformed {
+					t.Errorf("the plane says %v", err)
+				}
+				if took := time.Since(began); took > 10*time.Second {
+					t.Errorf("after %v", took)
+				}
 				conn.Close()
 				good.Close()
 				time.Sleep(time.Minute)
 			})
 		})
 	}
+}
+
+// rawPeer is the other side of a session, without any of this package's rules.
+func rawPeer(t *testing.T, conn net.Conn, make func(net.Conn, *yamux.Config, func() (yamux.MemoryManager, error)) (*yamux.Session, error)) *yamux.Session {
+	t.Helper()
+	config := yamux.DefaultConfig()
+	config.LogOutput = io.Discard
+	peer, err := make(conn, config, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return peer
+}
+
+// TestAPlaneThatHangsKeepsNoOpens: T2. Its multiplexer accepts streams, and nobody behind it does, nor drops them.
+func TestAPlaneThatHangsKeepsNoOpens(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		plane := rawPeer(t, near, yamux.Client)
+		defer plane.Close()
+		go func() {
+			for {
+				if _, err := plane.AcceptStream(); err != nil {
+					return
+				}
+			}
+		}()
+		relay, err := start(far, Options{Waiting: 3}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer relay.Close()
+		for range 4 {
+			began := time.Now()
+			for i := range 3 {
+				conn, err := relay.Open(t.Context(), &tunnelv1.Meta{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if i == 0 { // the others do not even read
+					go func() { _, _ = conn.Read(make([]byte, 1)) }()
+				}
+			}
+			// There is no place for another until they have been given up.
+			conn, err := relay.Open(t.Context(), &tunnelv1.Meta{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(began); took != 10*time.Second {
+				t.Errorf("the opens of before were given up after %v", took)
+			}
+			if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, ErrUnanswered) {
+				t.Errorf("a read of what nobody took up: %v", err)
+			}
+			synctest.Wait()
+			relay.mu.Lock()
+			open := len(relay.open)
+			relay.mu.Unlock()
+			if open != 0 || len(relay.pending) != 0 {
+				t.Fatalf("%d streams and %d pending are left", open, len(relay.pending))
+			}
+		}
+	})
+}
+
+// TestARelayThatHangsKeepsNoPlaces: T2. It opens flows and never gives them up; the plane does, and says so.
+func TestARelayThatHangsKeepsNoPlaces(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		plane, err := start(near, Options{Waiting: 3}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer plane.Close()
+		relay := rawPeer(t, far, yamux.Server)
+		defer relay.Close()
+		for _, ms := range []int64{0, 2000} {
+			head, err := frame(&tunnelv1.Opening{Kind: &tunnelv1.Opening_Meta{Meta: &tunnelv1.Meta{DeadlineMs: ms}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			for range 3 {
+				stream, err := relay.OpenStream(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := stream.Write(head); err != nil {
+					t.Fatal(err)
+				}
+				defer func() {
+					var reset *yamux.StreamError
+					if _, err := stream.Read(make([]byte, 1)); !errors.As(err, &reset) || reset.ErrorCode != codeUnanswered {
+						t.Errorf("the plane says %v", err)
+					}
+				}()
+			}
+			want := 10 * time.Second
+			if ms > 0 {
+				want = time.Duration(ms) * time.Millisecond
+			}
+			time.Sleep(want - time.Second)
+			queued := func() int {
+				plane.mu.Lock()
+				defer plane.mu.Unlock()
+				return len(plane.queue)
+			}
+			if n := queued(); n != 3 {
+				t.Errorf("%d flows wait after %v", n, time.Since(began))
+			}
+			time.Sleep(2 * time.Second)
+			if n := queued(); n != 0 {
+				t.Errorf("%d flows still wait after %v", n, time.Since(began))
+			}
+		}
+	})
 }
 
 func TestTextsOfAnOpeningAreBounded(t *testing.T) {

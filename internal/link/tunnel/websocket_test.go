@@ -35,7 +35,7 @@ func TestHandlerRefuses(t *testing.T) {
 		status       int
 	}{
 		"without a certificate": {nobody, nil, []string{"biplane-tunnel-1"}, http.StatusUnauthorized},
-		"from a page":           {certs.Plane, http.Header{"Origin": {"https://localhost"}}, []string{"biplane-tunnel-1"}, http.StatusForbidden},
+		"from a page":           {certs.Plane, http.Header{"Origin": {"https://" + server.Listener.Addr().String()}}, []string{"biplane-tunnel-1"}, http.StatusForbidden},
 		"for something else":    {certs.Plane, nil, []string{"chat"}, http.StatusSwitchingProtocols},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

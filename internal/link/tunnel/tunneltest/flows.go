@@ -343,10 +343,12 @@ func twoWriters(s *suite) {
 	defer inside.Close()
 	defer outside.Close()
 	s.limit(inside, outside)
-	const writers, rounds, size = 8, 40, 30_001
+	const writers, rounds, size = 32, 20, 65_001
 	var writing sync.WaitGroup
+	begin := make(chan struct{})
 	for range writers {
 		writing.Go(func() {
+			<-begin
 			for range rounds {
 				if _, err := outside.Write(make([]byte, size)); err != nil {
 					s.Errorf("write: %v", err)
@@ -355,6 +357,7 @@ func twoWriters(s *suite) {
 			}
 		})
 	}
+	close(begin)
 	n, err := io.CopyN(io.Discard, struct{ io.Reader }{inside}, writers*rounds*size)
 	if err != nil {
 		s.Errorf("%d bytes arrived: %v", n, err)
