@@ -42,13 +42,14 @@ var quiet = slog.New(slog.DiscardHandler)
 
 // town is a control plane of one or more replicas on one database.
 type town struct {
-	t         *testing.T
+	t         testing.TB
 	db        store.DB
 	fleet     *fleet.Fleet
 	authority *identity.Authority
+	every     time.Duration // a replica's beat: so long that a slow machine makes nobody look dead
 }
 
-func newTown(t *testing.T) *town {
+func newTown(t testing.TB) *town {
 	t.Helper()
 	folder := t.TempDir()
 	db, err := store.OpenSQLite(t.Context(), filepath.Join(folder, "control.db"), fleet.Migrations(), identity.Migrations(), relay.Migrations())
@@ -60,13 +61,14 @@ func newTown(t *testing.T) *town {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &town{t: t, db: db, fleet: fleet.New(db, time.Now), authority: authority}
+	return &town{t: t, db: db, fleet: fleet.New(db, time.Now), authority: authority, every: 5 * time.Second}
 }
 
 // replica is one replica of the control plane: door, relay, HTTP server.
 type replica struct {
 	*relay.Relay
-	t        *testing.T
+	t        testing.TB
+	name     string
 	address  string
 	registry *prometheus.Registry
 	seen     *recorder
@@ -81,14 +83,14 @@ func (town *town) open(name string, limits relay.Limits, doors door.Limits) *rep
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &replica{t: t, address: listener.Addr().String(), registry: prometheus.NewRegistry(), seen: &recorder{Listener: listener}}
+	r := &replica{t: t, name: name, address: listener.Addr().String(), registry: prometheus.NewRegistry(), seen: &recorder{Listener: listener}}
 	self, err := town.authority.Replica(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Relay, err = relay.New(relay.Config{
 		Zone: zone, FrontDoor: town.fleet.FrontDoor, Known: town.fleet.Known, Verify: town.authority.VerifyPlane,
-		Replicas: &relay.Replicas{DB: town.db, Name: name, Address: r.address, TLS: self.ClientTLS(), Every: 50 * time.Millisecond, Log: quiet},
+		Replicas: &relay.Replicas{DB: town.db, Name: name, Address: r.address, TLS: self.ClientTLS(), Every: town.every, Log: quiet},
 		Limits:   limits, Metrics: r.registry, Log: quiet,
 	})
 	if err != nil {
@@ -110,7 +112,7 @@ func (town *town) open(name string, limits relay.Limits, doors door.Limits) *rep
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	web.HandleHTTP(tunnel.Path, r.WebSocket(ctx))
+	web.HandleHTTP(tunnel.Path, r.WebSocket())
 	var serving sync.WaitGroup
 	for _, serve := range []func() error{
 		func() error { return d.Serve(ctx, r.seen) },
@@ -155,6 +157,7 @@ func (r *replica) count(name string, labels ...string) float64 {
 // recorder keeps all that the relay reads from and writes to the connections of clients.
 type recorder struct {
 	net.Listener
+	off   bool // set before the first connection
 	mu    sync.Mutex
 	bytes []byte
 }
@@ -179,6 +182,9 @@ type recorded struct {
 }
 
 func (c *recorded) note(p []byte) {
+	if c.by.off {
+		return
+	}
 	c.by.mu.Lock()
 	defer c.by.mu.Unlock()
 	c.by.bytes = append(c.by.bytes, p...)
@@ -199,7 +205,7 @@ func (c *recorded) Write(p []byte) (int, error) {
 // dataPlane is a plane: its sessions, and a listener on which its front door ends TLS with a key of its own.
 type dataPlane struct {
 	link.Plane
-	t        *testing.T
+	t        testing.TB
 	folder   string
 	listener *tunnel.Listener
 	own      tls.Certificate
@@ -226,6 +232,7 @@ func (town *town) plane(name string, doors ...string) *dataPlane {
 // dial holds so many sessions with the replica, and waits for them.
 func (p *dataPlane) dial(to *replica, sessions int) {
 	p.t.Helper()
+	already := len(to.Sessions(p.Plane))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -242,7 +249,37 @@ func (p *dataPlane) dial(to *replica, sessions int) {
 		cancel()
 		<-ended
 	})
-	eventually(p.t, "the sessions are up", func() bool { return len(to.Sessions(p.Plane)) == sessions })
+	eventually(p.t, "the sessions are up", func() bool { return len(to.Sessions(p.Plane)) == already+sessions })
+}
+
+// dialWebSocket holds one session with the replica by the fall-back.
+func (p *dataPlane) dialWebSocket(to *replica) {
+	p.t.Helper()
+	config, err := link.ClientTLS(p.folder)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	conn, err := tunnel.DialWebSocket(p.t.Context(), new(net.Dialer).DialContext, to.address, config)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	session, err := tunnel.Client(conn, tunnel.Options{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- p.listener.Serve(session) }()
+	p.leave = sync.OnceFunc(func() {
+		session.Close()
+		<-served
+	})
+	eventually(p.t, "the session is up", func() bool { return len(to.Sessions(p.Plane)) == 1 })
+}
+
+// registered waits until other replicas can know that the plane has sessions with this one.
+func (town *town) registered(with *replica, p *dataPlane) {
+	town.t.Helper()
+	eventually(town.t, "the plane is in the register", func() bool { return town.rows("relay_planes", with.name) == 1 })
 }
 
 // serve serves HTTP at the front door.
@@ -316,7 +353,7 @@ func get(client *http.Client, url string) (string, error) {
 	return string(body), err
 }
 
-func certificate(t *testing.T, names ...string) tls.Certificate {
+func certificate(t testing.TB, names ...string) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -338,7 +375,7 @@ func certificate(t *testing.T, names ...string) tls.Certificate {
 }
 
 // eventually waits until it is so, with a deadline that only a failure meets.
-func eventually(t *testing.T, what string, so func() bool) {
+func eventually(t testing.TB, what string, so func() bool) {
 	t.Helper()
 	for until := time.Now().Add(30 * time.Second); !so(); {
 		if time.Now().After(until) {
@@ -349,7 +386,7 @@ func eventually(t *testing.T, what string, so func() bool) {
 }
 
 // soon bounds reads and writes that are to end by themselves.
-func soon(t *testing.T, conn net.Conn) {
+func soon(t testing.TB, conn net.Conn) {
 	t.Helper()
 	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package relay_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"biplane.dev/biplane/internal/control/door"
 	"biplane.dev/biplane/internal/control/relay"
@@ -41,6 +42,7 @@ func (town *town) rows(table, replica string) (n int) {
 func TestTheRegisterFollowsTheSessions(t *testing.T) {
 	t.Parallel()
 	town := newTown(t)
+	town.every = 50 * time.Millisecond
 	a := town.open("a", relay.Limits{}, door.Limits{})
 	b := town.open("b", relay.Limits{}, door.Limits{})
 	eventually(t, "they see each other", func() bool { return a.count("biplane_relay_peers") == 1 && b.count("biplane_relay_peers") == 1 })
@@ -74,6 +76,7 @@ func TestTheRegisterFollowsTheSessions(t *testing.T) {
 func TestWhatADeadReplicaHasLeftIsNotUsedAndRemoved(t *testing.T) {
 	t.Parallel()
 	town := newTown(t)
+	town.every = 50 * time.Millisecond
 	p := town.plane("east")
 	err := town.db.Write(t.Context(), func(tx storeTx) error { // it was killed: its rows stay
 		if _, err := tx.Exec(`INSERT INTO relay_replicas (name, address, beat) VALUES ('dead', '127.0.0.1:1', 7)`); err != nil {

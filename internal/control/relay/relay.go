@@ -42,7 +42,9 @@ type Relay struct {
 	log     *slog.Logger
 	metrics *metrics
 	lookups chan struct{}
-	dirty   chan struct{} // the sessions have changed
+	dirty   chan struct{}   // the sessions have changed
+	lasting context.Context // done when Run has ended
+	cut     context.CancelFunc
 
 	mu       sync.Mutex
 	planes   map[link.Plane]*plane
@@ -56,6 +58,7 @@ func New(config Config) (*Relay, error) {
 		config.Log = slog.Default()
 	}
 	r := &Relay{config: config, log: config.Log, planes: map[link.Plane]*plane{}, lookups: make(chan struct{}, config.Limits.Lookups), dirty: make(chan struct{}, 1)}
+	r.lasting, r.cut = context.WithCancel(context.Background())
 	var err error
 	r.metrics, err = newMetrics(config.Metrics, config.Replicas)
 	return r, err
@@ -64,6 +67,7 @@ func New(config Config) (*Relay, error) {
 // Run tells other replicas which planes are to be reached here, until ctx is done. Then it takes no more connections, tells
 // the planes, lets open connections finish within Limits.Drain, resets those that are left, ends all sessions and returns nil.
 func (r *Relay) Run(ctx context.Context) error {
+	defer r.cut()
 	if r.config.Replicas != nil {
 		r.config.Replicas.run(ctx, r.dirty, r.count)
 	}
@@ -121,10 +125,10 @@ func (r *Relay) ServeTunnel(ctx context.Context, conn *tls.Conn) {
 	r.hold(ctx, &state, s, conn.RemoteAddr().String())
 }
 
-// WebSocket holds the sessions of planes whose ALPN does not come through. It is to be mounted at tunnel.Path of an HTTP server that
-// verifies clients' certificates. ctx cuts them.
-func (r *Relay) WebSocket(ctx context.Context) http.Handler {
-	return tunnel.Handler(r.config.Tunnel, func(peer *tls.ConnectionState, s tunnel.Session) { r.hold(ctx, peer, s, "") })
+// WebSocket holds the sessions of planes whose ALPN does not come through, until Run ends. It is to be mounted at tunnel.Path of an
+// HTTP server that verifies clients' certificates.
+func (r *Relay) WebSocket() http.Handler {
+	return tunnel.Handler(r.config.Tunnel, func(peer *tls.ConnectionState, s tunnel.Session) { r.hold(r.lasting, peer, s, "") })
 }
 
 func (r *Relay) hold(ctx context.Context, peer *tls.ConnectionState, s tunnel.Session, from string) {

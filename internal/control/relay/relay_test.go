@@ -16,8 +16,6 @@ import (
 
 	"biplane.dev/biplane/internal/control/door"
 	"biplane.dev/biplane/internal/control/relay"
-	"biplane.dev/biplane/internal/link"
-	"biplane.dev/biplane/internal/link/tunnel"
 )
 
 func echo(w http.ResponseWriter, r *http.Request) {
@@ -168,45 +166,36 @@ func TestOneDirectionMayEndBeforeTheOther(t *testing.T) {
 	a, b := town.open("a", relay.Limits{}, door.Limits{}), town.open("b", relay.Limits{}, door.Limits{})
 	p := town.plane("east")
 	p.dial(a, 1)
+	town.registered(a, p)
 	for _, through := range []*replica{a, b} {
-		eventually(t, "the way is known", func() bool { // the second replica hears of it
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
-				server := p.accept()
-				soon(t, server)
-				asked, err := io.ReadAll(server)
-				if err != nil {
-					t.Errorf("the plane reads %q, err %v", asked, err)
-				}
-				io.WriteString(server, "you said "+string(asked))
-				server.Close()
-			}()
-			conn, err := p.connect(through, p.host())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			server := p.accept()
+			soon(t, server)
+			asked, err := io.ReadAll(server)
 			if err != nil {
-				// Let the plane's side end, by the way that is open.
-				if conn, err := p.connect(a, p.host()); err == nil {
-					conn.CloseWrite()
-					io.ReadAll(conn)
-					conn.Close()
-				}
-				<-done
-				return false
+				t.Errorf("the plane reads %q, err %v", asked, err)
 			}
-			soon(t, conn)
-			io.WriteString(conn, "all there is")
-			if err := errors.Join(conn.CloseWrite(), conn.NetConn().(*net.TCPConn).CloseWrite()); err != nil {
-				t.Error(err)
-			}
-			if said, err := io.ReadAll(conn); err != nil || string(said) != "you said all there is" {
-				t.Errorf("through %s: %q, err %v", through.address, said, err)
-			}
-			<-done
-			return true
-		})
+			io.WriteString(server, "you said "+string(asked))
+			server.Close()
+		}()
+		conn, err := p.connect(through, p.host())
+		if err != nil {
+			t.Fatal(err)
+		}
+		soon(t, conn)
+		io.WriteString(conn, "all there is")
+		if err := errors.Join(conn.CloseWrite(), conn.NetConn().(*net.TCPConn).CloseWrite()); err != nil {
+			t.Error(err)
+		}
+		if said, err := io.ReadAll(conn); err != nil || string(said) != "you said all there is" {
+			t.Errorf("through %s: %q, err %v", through.address, said, err)
+		}
+		<-done
 	}
 	eventually(t, "they have ended well", func() bool {
-		return a.count("biplane_relay_streams_total", "ok") >= 2 && b.count("biplane_relay_streams_total", "ok") == 1 && a.count("biplane_relay_streams") == 0
+		return a.count("biplane_relay_streams_total", "ok") == 2 && b.count("biplane_relay_streams_total", "ok") == 1 && a.count("biplane_relay_streams") == 0
 	})
 	if cut := a.count("biplane_relay_streams_total", "reset"); cut != 0 {
 		t.Errorf("%v were reset", cut)
@@ -220,16 +209,14 @@ func TestAReplicaWithoutASessionPassesOn(t *testing.T) {
 	p := town.plane("east")
 	p.dial(a, 1)
 	p.serve(echo)
+	town.registered(a, p)
 	body := make([]byte, 2<<20)
 	rand.Read(body)
 	for _, name := range []string{p.host(), "acme." + zone} {
-		client := p.client(b, true)
-		var answer *http.Response
-		eventually(t, "b knows where the plane is", func() (ok bool) {
-			var err error
-			answer, err = client.Post("https://"+name, "application/octet-stream", bytes.NewReader(body))
-			return err == nil
-		})
+		answer, err := p.client(b, true).Post("https://"+name, "application/octet-stream", bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
 		got, err := io.ReadAll(answer.Body)
 		answer.Body.Close()
 		if err != nil || !bytes.Equal(got, body) {
@@ -239,7 +226,7 @@ func TestAReplicaWithoutASessionPassesOn(t *testing.T) {
 			t.Errorf("the plane sees a client at %q", from)
 		}
 	}
-	if a.count("biplane_relay_attempts_total", "session", "ok") < 2 || b.count("biplane_relay_attempts_total", "peer", "ok") < 2 {
+	if a.count("biplane_relay_attempts_total", "session", "ok") != 2 || b.count("biplane_relay_attempts_total", "peer", "ok") != 2 {
 		t.Error("it was not b that passed on to a")
 	}
 	// When the plane is gone, the other replica is told soon; until then it asks in vain, once.
@@ -339,10 +326,22 @@ func TestAPlaneCarriesSoManyConnections(t *testing.T) {
 
 func TestARelayThatStopsLetsConnectionsFinish(t *testing.T) {
 	t.Parallel()
+	for transport, dial := range map[string]func(*dataPlane, *replica){
+		"TLS":       func(p *dataPlane, a *replica) { p.dial(a, 1) },
+		"WebSocket": (*dataPlane).dialWebSocket,
+	} {
+		t.Run(transport, func(t *testing.T) {
+			t.Parallel()
+			stopsWell(t, dial)
+		})
+	}
+}
+
+func stopsWell(t *testing.T, dial func(*dataPlane, *replica)) {
 	town := newTown(t)
 	a := town.open("a", relay.Limits{Drain: time.Minute}, door.Limits{})
 	p := town.plane("east")
-	p.dial(a, 1)
+	dial(p, a)
 	begun, finish := make(chan struct{}), make(chan struct{})
 	p.serve(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "first ")
@@ -396,35 +395,5 @@ func TestARelayThatStopsCutsWhatDoesNotFinish(t *testing.T) {
 	soon(t, conn)
 	if _, err := conn.Read(make([]byte, 1)); err == nil || err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("err %v", err)
-	}
-}
-
-func TestAWebSocketIsASessionToo(t *testing.T) {
-	t.Parallel()
-	town := newTown(t)
-	a := town.open("a", relay.Limits{}, door.Limits{})
-	p := town.plane("east")
-	p.serve(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "by websocket") })
-	config, err := link.ClientTLS(p.folder)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := tunnel.DialWebSocket(t.Context(), new(net.Dialer).DialContext, a.address, config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	session, err := tunnel.Client(conn, tunnel.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- p.listener.Serve(session) }()
-	defer func() {
-		session.Close()
-		<-served
-	}()
-	eventually(t, "the session is up", func() bool { return len(a.Sessions(p.Plane)) == 1 })
-	if got, err := get(p.client(a, true), "https://"+p.host()); err != nil || got != "by websocket" {
-		t.Errorf("got %q, err %v", got, err)
 	}
 }
