@@ -40,6 +40,7 @@ var sharedLeaves = map[string]string{
 	module + "/internal/names":                        "the identifiers",
 	module + "/internal/rpc":                          "the one HTTP server",
 	module + "/internal/store":                        "rows in SQL",
+	module + "/internal/link/pace":                    "how long to wait",
 	module + "/internal/link/tunnel":                  "the sessions that a plane dials and a relay opens streams in",
 	module + "/gen/biplane/tunnel/v1":                 "how a stream of a tunnel begins",
 }

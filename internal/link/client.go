@@ -16,6 +16,7 @@ import (
 	linkv1 "biplane.dev/biplane/gen/biplane/link/v1"
 	"biplane.dev/biplane/gen/biplane/link/v1/linkv1connect"
 	"biplane.dev/biplane/internal/link/dial"
+	"biplane.dev/biplane/internal/link/pace"
 )
 
 // Config is what a data plane needs for its link.
@@ -64,7 +65,7 @@ func Run(ctx context.Context, c Config) {
 		if c.Status != nil {
 			c.Status(err)
 		}
-		wait := backoff(failures, c.FirstWait, c.MaxWait)
+		wait := pace.Backoff(failures, c.FirstWait, c.MaxWait)
 		failures++
 		c.Log.Warn("the link to the control plane is down; work goes on and is reported later", "address", s.Address, "error", err, "retry_in", wait.Round(time.Millisecond))
 		select {
@@ -241,7 +242,7 @@ func (s *session) obey(ctx context.Context, commands []*linkv1.Command) error {
 }
 
 func (s *session) send(ctx context.Context) error {
-	heartbeat := time.NewTimer(jittered(s.beat))
+	heartbeat := time.NewTimer(pace.Jittered(s.beat))
 	defer heartbeat.Stop()
 	for {
 		more, err := s.sendEvents(ctx)
@@ -268,7 +269,7 @@ func (s *session) send(ctx context.Context) error {
 			if err := s.beatOnce(); err != nil {
 				return err
 			}
-			heartbeat.Reset(jittered(s.beat))
+			heartbeat.Reset(pace.Jittered(s.beat))
 		case <-ctx.Done():
 			return nil
 		}

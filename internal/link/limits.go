@@ -1,9 +1,6 @@
 package link
 
-import (
-	"math/rand/v2"
-	"time"
-)
+import "time"
 
 // Bounds of the link. An event is at most about 6 KiB after Scrub, so a full batch is below maxMessage.
 const (
@@ -19,20 +16,3 @@ const (
 	minHeartbeat     = 10 * time.Millisecond
 	maxHeartbeat     = time.Minute
 )
-
-// jittered is d, give or take a fifth, so that a thousand planes do not speak in chorus.
-func jittered(d time.Duration) time.Duration {
-	return d - d/5 + rand.N(2*d/5+1)
-}
-
-// backoff says how long to wait before the n-th try in a row, n from 0: full jitter below a doubling bound.
-func backoff(n int, first, most time.Duration) time.Duration {
-	bound := first
-	for range n {
-		if bound *= 2; bound >= most {
-			bound = most
-			break
-		}
-	}
-	return rand.N(bound + 1)
-}

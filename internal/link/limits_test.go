@@ -2,30 +2,9 @@ package link
 
 import (
 	"testing"
-	"time"
 
 	linkv1 "biplane.dev/biplane/gen/biplane/link/v1"
 )
-
-func TestBackoffStaysWithinItsBounds(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		n    int
-		most time.Duration
-	}{{0, 100 * time.Millisecond}, {1, 200 * time.Millisecond}, {3, 800 * time.Millisecond}, {5, 2 * time.Second}, {100_000, 2 * time.Second}} {
-		longest := time.Duration(0)
-		for range 500 {
-			wait := backoff(c.n, 100*time.Millisecond, 2*time.Second)
-			if wait < 0 || wait > c.most {
-				t.Fatalf("try %d waits %v", c.n, wait)
-			}
-			longest = max(longest, wait)
-		}
-		if longest < c.most/2 {
-			t.Errorf("try %d waits %v at most, of %v: that is no jitter", c.n, longest, c.most)
-		}
-	}
-}
 
 func TestABatchOutOfOrderIsRefused(t *testing.T) {
 	t.Parallel()

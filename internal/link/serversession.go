@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 
 	linkv1 "biplane.dev/biplane/gen/biplane/link/v1"
+	"biplane.dev/biplane/internal/link/pace"
 )
 
 // serverSession is one connection's worth of the link, seen from the control plane. The handler's goroutine receives and
@@ -173,7 +174,7 @@ func inOrder(batch *linkv1.Events) error {
 }
 
 func (s *serverSession) send(ctx context.Context, acknowledged int64) error {
-	heartbeat := time.NewTimer(jittered(s.server.heartbeat))
+	heartbeat := time.NewTimer(pace.Jittered(s.server.heartbeat))
 	defer heartbeat.Stop()
 	for {
 		if cursor := s.cursor.Load(); cursor != acknowledged {
@@ -191,7 +192,7 @@ func (s *serverSession) send(ctx context.Context, acknowledged int64) error {
 			if err := s.write(&linkv1.FromControl{Message: &linkv1.FromControl_Heartbeat{Heartbeat: &linkv1.Heartbeat{}}}); err != nil {
 				return err
 			}
-			heartbeat.Reset(jittered(s.server.heartbeat))
+			heartbeat.Reset(pace.Jittered(s.server.heartbeat))
 		case <-ctx.Done():
 			return nil
 		}

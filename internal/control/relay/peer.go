@@ -83,13 +83,14 @@ func (s *Replicas) pass(ctx context.Context, p peer, client string) (net.Conn, e
 // none the other is sent nothing, and tries another way.
 func (r *Relay) ServePeer(ctx context.Context, conn *tls.Conn) {
 	err := r.carryPassed(ctx, conn)
-	label := "carried"
-	if err != nil {
-		label = "refused"
-		r.log.Debug("relay: a connection of another replica was not carried, or not to its end", "err", err)
-		reset(conn)
+	if err == nil {
+		r.metrics.passed.WithLabelValues("carried").Inc()
+		return
 	}
-	r.metrics.passed.WithLabelValues(label).Inc()
+	// Before the reset: who sees it may look.
+	r.metrics.passed.WithLabelValues("refused").Inc()
+	r.log.Debug("relay: a connection of another replica was not carried, or not to its end", "err", err)
+	reset(conn)
 }
 
 func (r *Relay) carryPassed(ctx context.Context, conn *tls.Conn) error {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"biplane.dev/biplane/internal/link"
+	"biplane.dev/biplane/internal/link/pace"
 	"biplane.dev/biplane/internal/store"
 )
 
@@ -98,7 +99,7 @@ func (s *Replicas) run(ctx context.Context, changed <-chan struct{}, count func(
 				continue
 			}
 		case <-beat.C:
-			beat.Reset(jittered(every))
+			beat.Reset(pace.Jittered(every))
 		}
 		now := count()
 		if err := s.publish(ctx, written, now); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"biplane.dev/biplane/internal/link"
+	"biplane.dev/biplane/internal/link/pace"
 	"biplane.dev/biplane/internal/link/tunnel"
 )
 
@@ -108,7 +109,7 @@ func (r *Relay) Hold(ctx context.Context, of link.Plane, below tunnel.Session, u
 			if err := r.known(ctx, of); errors.Is(err, unknownName) {
 				return errors.New("relay: the plane was removed")
 			}
-			ping.Reset(jittered(r.config.Limits.PingEvery))
+			ping.Reset(pace.Jittered(r.config.Limits.PingEvery))
 		}
 	}
 }
@@ -124,9 +125,6 @@ func (r *Relay) ask(ctx context.Context, s *session) {
 		s.rtt = rtt
 	}
 }
-
-// jittered is d, give or take a fifth, so that not all sessions are asked at once.
-func jittered(d time.Duration) time.Duration { return d - d/5 + rand.N(2*d/5+1) }
 
 func (r *Relay) join(s *session) (victim *session, err error) {
 	r.mu.Lock()

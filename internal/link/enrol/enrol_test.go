@@ -57,12 +57,3 @@ func TestRenewalIsBeforeHalfOfALife(t *testing.T) {
 		}
 	})
 }
-
-func TestPausesAreBounded(t *testing.T) {
-	t.Parallel()
-	for failures := range 200 {
-		if pause := backoff(failures); pause <= 0 || pause > maxWait+time.Millisecond {
-			t.Errorf("after %d failures: %v", failures, pause)
-		}
-	}
-}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"biplane.dev/biplane/internal/fault"
+	"biplane.dev/biplane/internal/link/pace"
 )
 
 // Part of a certificate's life after which it is renewed: a random point between the two, before half of it.
@@ -78,7 +79,7 @@ func Keep(ctx context.Context, c KeepConfig) {
 			place, failures, notBefore, told = rand.Float64(), 0, time.Time{}, nil
 			continue
 		}
-		pause := backoff(failures)
+		pause := pace.Backoff(failures, firstWait, maxWait)
 		notBefore = time.Now().Add(pause)
 		failures++
 		level := slog.LevelWarn
@@ -106,13 +107,4 @@ func (c KeepConfig) renew(ctx context.Context) (Identity, error) {
 func renewAt(notBefore, notAfter time.Time, place float64) time.Time {
 	life := notAfter.Sub(notBefore)
 	return notBefore.Add(time.Duration(float64(life) * (renewFrom + (renewUntil-renewFrom)*place)))
-}
-
-// backoff is full jitter below a bound that doubles with every failure.
-func backoff(failures int) time.Duration {
-	bound := maxWait
-	if failures < 10 {
-		bound = min(maxWait, firstWait<<failures)
-	}
-	return rand.N(bound) + time.Millisecond
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"biplane.dev/biplane/internal/link/pace"
 )
 
 // KeepConfig is what a plane needs for its sessions.
@@ -113,7 +115,7 @@ func (k *keeper) hold(ctx context.Context) {
 	var l ladder
 	hung := make(chan struct{}, hungTries)
 	failures, duplicates := 0, 0
-	for wait := backoff(0, k.FirstWait, k.MaxWait); pause(ctx, wait); wait = backoff(failures, k.FirstWait, k.MaxWait) {
+	for wait := pace.Backoff(0, k.FirstWait, k.MaxWait); pause(ctx, wait); wait = pace.Backoff(failures, k.FirstWait, k.MaxWait) {
 		by := l.next(time.Now())
 		s, how, err := k.try(ctx, hung, by)
 		if ctx.Err() != nil && s == nil {
@@ -269,7 +271,7 @@ func (k *keeper) tell() {
 
 // watch waits for the end of a session. nil means that its successor is wanted at once.
 func (k *keeper) watch(ctx context.Context, s *session, by transport, l *ladder, hung chan struct{}) error {
-	asking := time.NewTicker(jittered(watchEvery * k.Options.KeepAlive))
+	asking := time.NewTicker(pace.Jittered(watchEvery * k.Options.KeepAlive))
 	defer asking.Stop()
 	var probe <-chan time.Time
 	if by == webSocket {

@@ -1,7 +1,6 @@
 package tunnel
 
 import (
-	"math/rand/v2"
 	"time"
 )
 
@@ -83,13 +82,4 @@ func (l *ladder) change(now time.Time) {
 		return
 	}
 	l.on, l.probe = webSocket, now.Add(probeEvery)
-}
-
-// backoff says how long to wait before the n-th try in a row, n from 0: full jitter below a doubling bound.
-func backoff(n int, first, most time.Duration) time.Duration {
-	bound := first
-	for ; n > 0 && bound < most; n-- {
-		bound *= 2
-	}
-	return rand.N(min(bound, most) + 1)
 }

@@ -75,17 +75,3 @@ func TestLadderIsNeverStuck(t *testing.T) {
 		t.Fatalf("%v is never tried", works)
 	})
 }
-
-func TestBackoffIsFullJitterBelowADoublingBound(t *testing.T) {
-	t.Parallel()
-	for n, most := range map[int]time.Duration{0: 100 * time.Millisecond, 1: 200 * time.Millisecond, 3: 800 * time.Millisecond, 5: 2 * time.Second, 1 << 40: 2 * time.Second} {
-		shortest, longest := time.Hour, time.Duration(0)
-		for range 500 {
-			wait := backoff(n, 100*time.Millisecond, 2*time.Second)
-			shortest, longest = min(shortest, wait), max(longest, wait)
-		}
-		if longest > most || longest < most/2 || shortest > most/4 {
-			t.Errorf("try %d waits between %v and %v, of %v", n, shortest, longest, most)
-		}
-	}
-}

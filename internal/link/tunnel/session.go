@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/libp2p/go-yamux/v5"
 
 	tunnelv1 "biplane.dev/biplane/gen/biplane/tunnel/v1"
+	"biplane.dev/biplane/internal/link/pace"
 )
 
 // Session is one multiplexed connection between a plane and a relay. All methods may be called at the same time.
@@ -117,9 +117,6 @@ func (o Options) complete() (Options, error) {
 	return o, nil
 }
 
-// jittered is d, give or take a fifth, so that planes do not speak in chorus.
-func jittered(d time.Duration) time.Duration { return d - d/5 + rand.N(2*d/5+1) }
-
 // Client makes a session of a connection that this plane has dialled, and owns it. It returns at once; Ping says whether the
 // other side is there. The only error is options that make no sense; the connection is closed then.
 func Client(conn net.Conn, o Options) (Session, error) { return start(conn, o, false) }
@@ -172,8 +169,8 @@ func start(conn net.Conn, o Options, relay bool) (*session, error) {
 		AcceptBacklog:           o.Waiting + controlCount,
 		PingBacklog:             32,
 		EnableKeepAlive:         true,
-		KeepAliveInterval:       jittered(o.KeepAlive),
-		MeasureRTTInterval:      jittered(rttEvery),
+		KeepAliveInterval:       pace.Jittered(o.KeepAlive),
+		MeasureRTTInterval:      pace.Jittered(rttEvery),
 		ConnectionWriteTimeout:  o.WriteTimeout,
 		MaxIncomingStreams:      incoming,
 		InitialStreamWindowSize: firstWindow,

@@ -19,6 +19,7 @@ import (
 
 	linkv1 "biplane.dev/biplane/gen/biplane/link/v1"
 	tunnelv1 "biplane.dev/biplane/gen/biplane/tunnel/v1"
+	"biplane.dev/biplane/internal/link/pace"
 )
 
 // countingConn counts the bytes that are written to it.
@@ -65,7 +66,7 @@ func TestKeepAlivesAreJittered(t *testing.T) {
 	t.Parallel()
 	seen := map[time.Duration]bool{}
 	for range 100 {
-		d := jittered(time.Minute)
+		d := pace.Jittered(time.Minute)
 		if d < 48*time.Second || d > 72*time.Second {
 			t.Fatalf("a keep-alive after %v", d)
 		}
