@@ -28,7 +28,7 @@ type boundaryCommand struct {
 	PID      []int         `name:"pid" placeholder:"N" help:"Its processes, for their memory. Default: the demo's."`
 	Relay    []string      `type:"path" sep:"none" placeholder:"PATH" help:"Recordings of what its relay carried."`
 	Link     []string      `type:"path" sep:"none" placeholder:"PATH" help:"Recordings of decoded messages of the link."`
-	Data     []string      `type:"path" sep:"none" placeholder:"PATH" help:"Folders of the data plane, where every marker has to be. Default: the demo's."`
+	Data     []string      `type:"path" sep:"none" placeholder:"PATH" help:"Folders of the data plane, where every marker has to be. Default: the demo's, if it is here."`
 	Timeout  time.Duration `default:"5m" help:"Of the program with markers."`
 	JSON     bool          `name:"json" help:"Print JSON."`
 }
@@ -41,7 +41,7 @@ metrics and the memory of its processes, also in base64, hex, UTF-16, gzip and z
 its user or as root. It makes a project named boundary-… and archives it, and registers a plane of a random name and removes it.
 
 The exit code is 0 only if nothing was found, and if the search has proved that it could have found it: a marker in a name must be
-seen in the same places, and every other marker in the data plane.
+seen in the same places, and every other marker in the data plane, if that is here too.
 
 Example: believe it
 
@@ -129,7 +129,9 @@ func (c *boundaryCommand) fill(g *global) {
 	}
 	or(&c.Files, state("control"))
 	or(&c.Log, state("logs/control.log"))
-	or(&c.Data, state("data"))
+	if _, err := os.Stat(state("data")); err == nil { // on a machine of the control plane alone there is none
+		or(&c.Data, state("data"))
+	}
 	if len(c.PID) == 0 {
 		c.PID = boundary.Processes("biplane-control", state("control"))
 	}
@@ -224,7 +226,11 @@ func (c *boundaryCommand) print(g *global, report *boundary.Report) error {
 	if err := t.write(g.Out); err != nil {
 		return err
 	}
-	fmt.Fprintf(g.Out, "%d markers were in the data plane, in %d kinds of content.\n", len(boundary.Places)-len(report.Missing), len(boundary.Places))
+	if len(c.Data) == 0 {
+		fmt.Fprintln(g.Out, "No data plane was searched, so it is not shown that the markers were anywhere; name its folder with --data PATH.")
+	} else {
+		fmt.Fprintf(g.Out, "%d markers were in the data plane, in %d kinds of content.\n", len(boundary.Places)-len(report.Missing), len(boundary.Places))
+	}
 	for _, problem := range report.Problems {
 		fmt.Fprintln(g.Out, "PROBLEM:", problem)
 	}

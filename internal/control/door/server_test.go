@@ -201,9 +201,8 @@ func TestTheOwnNameAndNoNameAreHTTP(t *testing.T) {
 			t.Errorf("%s by %s: %q, want %q", c.name, c.protocol, got, c.want)
 		}
 	}
-	if n := h.count("http"); n != 3 {
-		t.Errorf("%v connections were counted", n)
-	}
+	// A connection is counted when the server has it, which may answer sooner.
+	eventually(t, "all three are counted", func() bool { return h.count("http") == 3 })
 }
 
 func TestAnUnknownNameGetsItsAlert(t *testing.T) {

@@ -80,12 +80,15 @@ func (p *Plane) health() *linkv1.Health {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	h := &linkv1.Health{Version: version(), CpuMillis: p.config.Engine.CPUMillis, MemoryBytes: p.config.Engine.Memory}
-	_ = p.shell.Inspect(ctx, func(state *engine.State, _ shell.Stats) {
-		load := state.Load()
-		h.CpuMillisUsed, h.MemoryBytesUsed = load.CPUMillis, load.Memory
-		h.Draining = state.Draining()
-		h.AttemptsRunning, h.ActionsQueued, h.RunsActive = int64(load.Alive), int64(load.Actions-load.Alive), int64(load.Runs)
-	})
+	var load engine.Load
+	var draining bool
+	err := p.shell.Inspect(ctx, func(state *engine.State, _ shell.Stats) { load, draining = state.Load(), state.Draining() })
+	if err != nil {
+		return h // the engine may still look, and write what is looked at here: neither is read
+	}
+	h.CpuMillisUsed, h.MemoryBytesUsed = load.CPUMillis, load.Memory
+	h.Draining = draining
+	h.AttemptsRunning, h.ActionsQueued, h.RunsActive = int64(load.Alive), int64(load.Actions-load.Alive), int64(load.Runs)
 	return h
 }
 
@@ -100,20 +103,25 @@ func version() string {
 
 // contact is where the plane's certificate is renewed.
 func (p *Plane) contact() (enrol.Contact, error) {
-	address, _, err := p.controlAddress()
-	return enrol.Contact{Address: address}, err
+	address, err := p.control()
+	return enrol.Contact{Address: address, Dial: p.config.Dial}, err
 }
 
-// controlAddress reads where the control plane's link listens.
+// controlAddress is where the link of the control plane listens, and how to know it.
 func (p *Plane) controlAddress() (string, *tls.Config, error) {
-	address := p.config.Control
-	if strings.HasPrefix(address, "/") {
-		raw, err := os.ReadFile(address)
-		if err != nil {
-			return "", nil, err
-		}
-		address = strings.TrimSpace(string(raw))
+	address, err := p.control()
+	if err != nil {
+		return "", nil, err
 	}
 	config, err := link.ClientTLS(p.config.TLS)
 	return address, config, err
+}
+
+// control reads the address of the control plane.
+func (p *Plane) control() (string, error) {
+	if !strings.HasPrefix(p.config.Control, "/") {
+		return p.config.Control, nil
+	}
+	raw, err := os.ReadFile(p.config.Control)
+	return strings.TrimSpace(string(raw)), err
 }

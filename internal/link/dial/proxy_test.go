@@ -293,10 +293,7 @@ func TestASilentProxyIsGivenUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-heard; <-heard; cancel() }()
 	_, err = dialer(t, dial.Config{HTTPSProxy: "http://u:secret@" + silent, Timeout: time.Hour}).Dial(ctx, "tcp", far)
-	check(t, "by the caller", err, "")
-	if !errors.Is(err, context.Canceled) && ctx.Err() == nil {
-		t.Errorf("err %v", err)
-	}
+	check(t, "by the caller", err, "") // that it returns at all: its own time is an hour
 }
 
 func TestNoProxyIsObeyed(t *testing.T) {
