@@ -84,7 +84,7 @@ func (p *Plane) health() *linkv1.Health {
 	var draining bool
 	err := p.shell.Inspect(ctx, func(state *engine.State, _ shell.Stats) { load, draining = state.Load(), state.Draining() })
 	if err != nil {
-		return h // the engine may still look, and write what is looked at here: neither is read
+		return h // the closure may still be waiting for its turn, and write then; so nothing it writes is read
 	}
 	h.CpuMillisUsed, h.MemoryBytesUsed = load.CPUMillis, load.Memory
 	h.Draining = draining

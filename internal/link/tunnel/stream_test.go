@@ -19,7 +19,6 @@ import (
 
 	linkv1 "biplane.dev/biplane/gen/biplane/link/v1"
 	tunnelv1 "biplane.dev/biplane/gen/biplane/tunnel/v1"
-	"biplane.dev/biplane/internal/link/pace"
 )
 
 // countingConn counts the bytes that are written to it.
@@ -60,21 +59,6 @@ func TestAnIdleSessionIsQuiet(t *testing.T) {
 			t.Errorf("the idle session has ended: %v", plane.Err())
 		}
 	})
-}
-
-func TestKeepAlivesAreJittered(t *testing.T) {
-	t.Parallel()
-	seen := map[time.Duration]bool{}
-	for range 100 {
-		d := pace.Jittered(time.Minute)
-		if d < 48*time.Second || d > 72*time.Second {
-			t.Fatalf("a keep-alive after %v", d)
-		}
-		seen[d] = true
-	}
-	if len(seen) < 50 {
-		t.Errorf("a hundred sessions have %d rhythms", len(seen))
-	}
 }
 
 // TestABadOpeningIsRefused: whatever a relay sends first, a plane refuses it in bounded time and the session goes on.
