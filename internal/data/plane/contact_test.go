@@ -16,7 +16,7 @@ func TestRenewalsLeaveTheAccountTheWayTheLinkDoes(t *testing.T) {
 		t.Fatalf("%q, err %v", contact.Address, err)
 	}
 	if contact.Dial == nil {
-		t.Fatal("a renewal goes past the proxy")
+		t.Fatal("a renewal has a way out of its own")
 	}
 	if _, err := contact.Dial(t.Context(), "tcp", contact.Address); !errors.Is(err, proxied) {
 		t.Errorf("err %v", err)
